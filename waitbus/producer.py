@@ -1,0 +1,95 @@
+"""`emit`: commit one row, then ring. No daemon is asked, so none can be in the way.
+
+The order is the promise: an event is durable in the log before anybody is told, and whoever is told reads the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waitbus.bell import ring
+from waitbus.events import COLUMN_FIELDS, EmitResult, EventFrame, EventInsert, Fields
+from waitbus.paths import log_path
+from waitbus.store import shared
+from waitbus.store.retention import prune_now_and_then
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from waitbus.store import Appended, Log
+
+
+def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path: object = None) -> EmitResult:
+    """Write one event and wake whoever waits for it. Returns when it is committed, in well under a millisecond.
+
+    `db_path` names another log than the one of `WAITBUS_STATE_DIR`; `doorbell_path` is accepted and ignored (0.2 had one
+    doorbell; here each log has its own, beside it).
+
+    Raises:
+      LogBusy: another process held the write lock for 5 s.
+      LogFull, LogReadOnly, LogUnavailable: nothing was written; the message says why.
+    """
+    log = _log(db_path)
+    placed = log.append(event)
+    if placed.inserted:
+        ring(log.path.parent / "bells")
+        prune_now_and_then(log, placed.seq)
+    return EmitResult(placed.inserted, _as_read(log, event, placed))
+
+
+def emit_batch(events: Iterable[EventInsert], *, db_path: Path | str | None = None) -> int:
+    """Write all events in one transaction, or none, and ring once. Returns how many were new.
+
+    Raises:
+      LogError: as `emit`; nothing was written.
+    """
+    log = _log(db_path)
+    placed = log.append_many(events)
+    inserted = [one.seq for one in placed if one.inserted]
+    if inserted:
+        ring(log.path.parent / "bells")
+        prune_now_and_then(log, inserted[-1], len(inserted))
+    return len(inserted)
+
+
+async def aemit(event: EventInsert, *, db_path: Path | str | None = None) -> EmitResult:
+    """`emit` in a worker thread, for trio and asyncio: a busy log never holds the event loop.
+
+    A cancelled `aemit` has either committed and rung, or not begun.
+    """
+    import anyio.to_thread
+
+    return await anyio.to_thread.run_sync(lambda: emit(event, db_path=db_path))
+
+
+def _log(db_path: Path | str | None) -> Log:
+    if db_path is None:
+        return shared(log_path())
+    from pathlib import Path
+
+    return shared(Path(db_path).absolute())
+
+
+def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
+    if not placed.inserted:
+        from waitbus.wire import frame_of_row
+
+        row = log.row(placed.seq)
+        if row is not None:
+            return frame_of_row(row, log.tag)
+    fields = Fields(event.fields)
+    for name in COLUMN_FIELDS:
+        fields[name] = getattr(event, name)
+    return EventFrame(
+        event_id=log.event_id(placed.seq, placed.at_ms),
+        event_type=event.event_type,
+        owner=event.owner,
+        repo=event.repo,
+        received_at=event.received_at,
+        delivery_id=event.delivery_id,
+        summary=event.summary,
+        fields=fields,
+        seq=placed.seq,
+        source=event.source,
+    )

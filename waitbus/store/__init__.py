@@ -1,0 +1,11 @@
+"""The log: one SQLite file, one row for each event, read by seq.
+
+`schema` makes the file and sets a damaged one aside, `log` reads and appends, `retention` prunes, `query` answers read-only
+SQL, `old` brings a 0.2 log over, `failures` names what went wrong.
+"""
+
+from __future__ import annotations
+
+from waitbus.store.log import PAGE_ROWS, Appended, Facts, Log, Row, shared
+
+__all__ = ["PAGE_ROWS", "Appended", "Facts", "Log", "Row", "shared"]

@@ -1,0 +1,62 @@
+"""From what SQLite and the kernel answer to the typed errors of the log: what happened, to which file, what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from typing import TYPE_CHECKING
+
+from waitbus.errors import LogBusy, LogCorrupt, LogError, LogFull, LogIOError, LogReadOnly, LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_ELSEWHERE = "set WAITBUS_STATE_DIR to a directory that can be written"
+_BUSY_HINT = "another program holds the log's write lock; `lsof` or `fuser` on the file names it"
+_FULL_HINT = "make space; what was committed before is intact, and writing goes on by itself"
+
+_BY_CODE: dict[int, tuple[type[LogError], str, str]] = {
+    sqlite3.SQLITE_BUSY: (LogBusy, "the log {path} is locked by another process", _BUSY_HINT),
+    sqlite3.SQLITE_LOCKED: (LogBusy, "the log {path} is locked by another process", _BUSY_HINT),
+    sqlite3.SQLITE_FULL: (LogFull, "no space is left for the log {path}", _FULL_HINT),
+    sqlite3.SQLITE_READONLY: (LogReadOnly, "the log {path} may not be written", _ELSEWHERE),
+    sqlite3.SQLITE_PERM: (LogReadOnly, "the log {path} may not be written", _ELSEWHERE),
+    sqlite3.SQLITE_CANTOPEN: (LogUnavailable, "the log {path} cannot be opened", _ELSEWHERE),
+    sqlite3.SQLITE_CORRUPT: (LogCorrupt, "the log {path} is damaged", "move it away, and a new log is begun"),
+    sqlite3.SQLITE_NOTADB: (LogCorrupt, "{path} is not a log", "move it away, and a new log is begun"),
+}
+
+_BY_ERRNO: dict[int, tuple[type[LogError], str, str]] = {
+    errno.ENOSPC: _BY_CODE[sqlite3.SQLITE_FULL],
+    errno.EDQUOT: _BY_CODE[sqlite3.SQLITE_FULL],
+    errno.EROFS: _BY_CODE[sqlite3.SQLITE_READONLY],
+    errno.EACCES: _BY_CODE[sqlite3.SQLITE_READONLY],
+    errno.EPERM: _BY_CODE[sqlite3.SQLITE_READONLY],
+    errno.EMFILE: (LogUnavailable, "no file handle is left to open the log {path}", "close files, or raise `ulimit -n`"),
+    errno.ENFILE: (LogUnavailable, "no file handle is left to open the log {path}", "close files, or raise `ulimit -n`"),
+}
+
+
+def typed(error: Exception, path: Path) -> LogError:
+    """The error of ours that says what `error` means for the log at `path`."""
+    if isinstance(error, OSError):
+        kind, text, hint = _BY_ERRNO.get(error.errno or 0, (LogUnavailable, "the log {path} cannot be opened", _ELSEWHERE))
+        return kind(f"{text.format(path=path)} ({error.strerror})", hint=hint)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    kind, text, hint = _BY_CODE.get(
+        code, (LogIOError, "the log {path} could not be used", "`waitbus db info` and the disk's own log say more")
+    )
+    return kind(f"{text.format(path=path)} ({error})", hint=hint)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Let no bare sqlite3 or OS error through."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, LogError):
+            raise
+        raise typed(error, path) from error
