@@ -131,7 +131,7 @@ VIRTUAL_LIMIT = 10 * 365 * 86400.0  # with a jumping clock a deadlock gets there
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Turn an `async def` test into one that runs under `trio.run`, for at most 30 s of real time.
 
-    Forty lines of ours rather than pytest-trio (unmaintained) or anyio's plugin (no time limit, no clock by fixture).
+    A hook of ours rather than pytest-trio (unmaintained) or anyio's plugin (no time limit, no clock by fixture).
     """
     test = pyfuncitem.obj
     given = getattr(test, "hypothesis", None)

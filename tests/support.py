@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -49,26 +49,21 @@ def read_until(stream: IO[Any], text: str, timeout: float = 10) -> str:
     return said.decode(errors="replace")
 
 
-class Result(tuple[int, str, str]):
-    """`(code, out, err)` of a finished command, with the names on it."""
+class Result(NamedTuple):
+    """What a finished command left."""
 
-    __slots__ = ()
-
-    @property
-    def code(self) -> int:
-        return self[0]
-
-    @property
-    def out(self) -> str:
-        return self[1]
-
-    @property
-    def err(self) -> str:
-        return self[2]
+    code: int
+    out: str
+    err: str
 
 
 def run(
-    argv: Sequence[str], *, timeout: float = 30, input: str | None = None, env: dict[str, str] | None = None, **kwargs: Any
+    argv: Sequence[str],
+    *,
+    timeout: float = 30,
+    input: str | None = None,
+    env: dict[str, str] | None = None,
+    **kwargs: Any,
 ) -> Result:
     """Run `argv` to its end; `env` is added to the environment; standard input is empty unless `input` is given."""
     done = subprocess.run(
@@ -81,4 +76,4 @@ def run(
         check=False,
         **kwargs,
     )
-    return Result((done.returncode, done.stdout, done.stderr))
+    return Result(done.returncode, done.stdout, done.stderr)
