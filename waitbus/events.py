@@ -11,7 +11,7 @@ import os
 import re
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import attrs
 
@@ -214,6 +214,24 @@ class EventFrame:
             "seq": self.seq,
             "source": self.source,
         }
+
+
+class Row(NamedTuple):
+    """An event as the log keeps it; `fields` is JSON text with the source's own keys, `at_ms` the time of commit."""
+
+    seq: int
+    at_ms: int
+    delivery_id: str
+    source: str
+    event_type: str
+    owner: str
+    repo: str
+    status: str | None
+    conclusion: str | None
+    received_at: int
+    ingest_method: str
+    summary: str
+    fields: str
 
 
 @attrs.frozen

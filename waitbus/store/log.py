@@ -19,7 +19,7 @@ import weakref
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from waitbus.errors import LogBusy, LogError
-from waitbus.events import log_id, make_event_id
+from waitbus.events import Row, make_event_id
 from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import typed
@@ -49,24 +49,6 @@ _INSERT = """INSERT INTO events(at_ms, delivery_id, source, event_type, owner, r
  VALUES (max(?, coalesce((SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1), 0)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
  ON CONFLICT(delivery_id) DO NOTHING RETURNING seq, at_ms"""
 _BY_DELIVERY = f"SELECT {_COLUMNS} FROM events WHERE delivery_id = ?"
-
-
-class Row(NamedTuple):
-    """An event as the log keeps it; `fields` is JSON text with the source's own keys, `at_ms` the time of commit."""
-
-    seq: int
-    at_ms: int
-    delivery_id: str
-    source: str
-    event_type: str
-    owner: str
-    repo: str
-    status: str | None
-    conclusion: str | None
-    received_at: int
-    ingest_method: str
-    summary: str
-    fields: str
 
 
 class Appended(NamedTuple):
@@ -336,11 +318,6 @@ def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
         else:
             high = seq - 1
     return int(low) if low >= bounds[0] else 0
-
-
-def log_name(tag: int) -> str:
-    """The log's tag as positions on the wire carry it."""
-    return log_id(tag)
 
 
 # -- one log a process, and forks --------------------------------------------------------------------------------------
