@@ -1,0 +1,103 @@
+"""Options that several commands share, and the types of their values.
+
+`option` is click's with `group=`, the heading it stands under in the help. The types read what `waitbus.quantities` reads, so
+that a duration is the same thing in every command, and name the option in their error: `--timeout 'soon' is not a duration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from waitbus import quantities
+from waitbus.cli import output
+from waitbus.cli.command import GroupedOption, NotedArgument, Usage
+from waitbus.cli.failures import parameter_name
+from waitbus.errors import InvalidValue
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # generic from click 8.5 on
+
+
+class Quantity(_ParamType):
+    """A value read by a function that raises `InvalidValue`: `parse(text, what=...)`."""
+
+    def __init__(self, name: str, parse: Callable[..., Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value  # a default
+        what = parameter_name(param, ctx) if param is not None else ""
+        try:
+            return self._parse(value, what=what)
+        except InvalidValue as error:
+            raise Usage(error.message, hint=error.hint, ctx=ctx) from None
+
+
+DURATION = Quantity("duration", quantities.parse_duration)
+"""Seconds as a float; None for `none`."""
+SIZE = Quantity("size", quantities.parse_size)
+"""Bytes."""
+TIME = Quantity("time", quantities.parse_time)
+"""Nanoseconds since 1970."""
+
+
+def option(*names: str, group: str = "Other", **attrs: Any) -> Callable[[F], F]:
+    """click's option, under the heading `group` of the command's help."""
+    return click.option(*names, cls=GroupedOption, group=group, **attrs)
+
+
+def argument(name: str, *, note: str = "", **attrs: Any) -> Callable[[F], F]:
+    """click's argument, with a line in the help."""
+    return click.argument(name, cls=NotedArgument, note=note, **attrs)
+
+
+def json_option(function: F) -> F:
+    """`--json`: passed as `as_json`; errors, too, are JSON from then on."""
+    return option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        is_eager=True,  # an error in a later option is to be JSON already
+        callback=_take(output.speak_json),
+        group="Output",
+        help="Print JSON, one object a line; errors too.",
+    )(function)
+
+
+def quiet_option(function: F) -> F:
+    """`-q`, `--quiet`: `output.talk` and `output.warn` say nothing; the command gets nothing."""
+    return option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_take(output.be_quiet),
+        group="Output",
+        help="Say nothing on stderr but errors.",
+    )(function)
+
+
+def timeout_option(**attrs: Any) -> Callable[[F], F]:
+    """`--timeout`, with `WAITBUS_TIMEOUT` as its default: seconds, or None."""
+    attrs = {"help": "Give up after this long (exit 124): 30s, 10m, 1h30m, none.", **attrs}
+    return option("--timeout", type=DURATION, envvar="WAITBUS_TIMEOUT", show_envvar=True, group="Time", **attrs)
+
+
+def _take(setting: Callable[[bool], None]) -> Callable[[click.Context, click.Parameter, bool], bool]:
+    def callback(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+        if value:
+            setting(True)
+        return value
+
+    return callback

@@ -1,0 +1,205 @@
+"""What goes where: stdout is only what was asked for, stderr everything said besides. A pipe never sees talk.
+
+`data` and `record` write stdout; `talk`, `warn` and `fail` write stderr. All text for people goes through
+`render.neutral`, so that no event, file name or argument can move the cursor or hide its letters.
+
+Exit codes of the pipe itself: a reader of stdout that went away (`| head -1`) is 141 as for any Unix tool killed by
+SIGPIPE; a stdout that cannot be written (full disk) is 74. Both only where the answer would have been 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from waitbus.errors import EXIT_LOG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXIT_PIPE = 141
+COMPLETE_VARIABLE = "_WAITBUS_COMPLETE"
+_COLOURS = {"success": "32", "failure": "31", "dim": "2"}
+
+
+class _Voice:
+    """What the command line of this process asked for; `begin` makes it anew."""
+
+    quiet = False
+    json = False
+
+
+_voice = _Voice()
+
+
+def begin() -> None:
+    """Forget the last command's `--json` and `-q`, and make both streams unable to fail on a character."""
+    _voice.quiet = _voice.json = False
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def be_quiet(on: bool = True) -> None:
+    """Say nothing but errors (`-q`)."""
+    _voice.quiet = on
+
+
+def speak_json(on: bool = True) -> None:
+    """Errors, too, are JSON from here on (`--json`)."""
+    _voice.json = on
+
+
+def speaks_json() -> bool:
+    return _voice.json
+
+
+def completing() -> bool:
+    """Whether a shell is asking for completions rather than calling us."""
+    return COMPLETE_VARIABLE in os.environ
+
+
+# -- stdout ------------------------------------------------------------------------------------------------------------
+
+
+def data(text: str, *, flush: bool = True) -> None:
+    """One line (or a page) of what was asked for. The caller neutralises; `flush=False` for long lists."""
+    out = sys.stdout
+    if out is not None:
+        out.write(text + "\n")
+        if flush:
+            out.flush()
+
+
+def record(value: Mapping[str, Any], *, flush: bool = True) -> None:
+    """One JSON object, one line. UTF-8, or ASCII where stdout has another encoding: it is the same JSON."""
+    from waitbus.render import json_line
+
+    data(json_line(value, ascii_only=not _is_utf8(sys.stdout)), flush=flush)
+
+
+def verdict(word: str, stream: TextIO | None = None) -> str:
+    """The word of a verdict, green, red or dim where the stream (stdout by default) shows colours."""
+    from waitbus.render import tone
+
+    colour = _COLOURS[tone(word)]
+    return f"\x1b[{colour}m{word}\x1b[0m" if colours(stream or sys.stdout) else word
+
+
+def colours(stream: TextIO | None) -> bool:
+    """Whether to colour there: NO_COLOR forbids it, FORCE_COLOR asks for it, else a terminal that is not dumb."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False  # closed
+
+
+# -- stderr ------------------------------------------------------------------------------------------------------------
+
+
+def talk(text: str, *, dim: bool = False) -> None:
+    """One line about what goes on; silent under `-q`."""
+    if not _voice.quiet:
+        _say(text, dim=dim)
+
+
+def warn(text: str) -> None:
+    """`warning: ...`, one line; silent under `-q`."""
+    if not _voice.quiet:
+        _say(f"warning: {text}")
+
+
+def fail(message: str, hint: str, exit_code: int, *, as_json: bool | None = None) -> int:
+    """`error:` and `hint:`, or one JSON object under `--json`; gives the exit code back. Never silent."""
+    if _voice.json if as_json is None else as_json:
+        from waitbus.render import json_line
+
+        _write(json_line({"error": message, "hint": hint, "exit_code": exit_code}, ascii_only=not _is_utf8(sys.stderr)))
+        return exit_code
+    _say(f"error: {message}")
+    if hint:
+        _say(f"hint: {hint}")
+    return exit_code
+
+
+def end_of_line() -> None:
+    """After `^C` on a terminal, so that the prompt does not stand behind it."""
+    if is_terminal(sys.stderr):
+        _write("")
+
+
+def hear_logging() -> None:
+    """Warnings of the logger `waitbus` are said as `warning: ...`; call it where `logging` is imported already."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(record.getMessage())
+
+    logger = logging.getLogger("waitbus")
+    if not any(handler.name == "waitbus.cli" for handler in logger.handlers):
+        handler = Handler(logging.WARNING)
+        handler.name = "waitbus.cli"
+        logger.addHandler(handler)
+
+
+def _say(text: str, *, dim: bool = False) -> None:
+    from waitbus.render import neutral
+
+    text = neutral(text)
+    _write(f"\x1b[2m{text}\x1b[0m" if dim and colours(sys.stderr) else text)
+
+
+def _write(line: str) -> None:
+    # Whoever closed stderr does not want to hear; the exit code still answers.
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        pass
+
+
+def _is_utf8(stream: TextIO | None) -> bool:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "") == "utf8"
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+def settle(code: int) -> int:
+    """Flush stdout, and give the exit code that is true after that."""
+    try:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except OSError as error:
+        return code or lost(error)
+    return code
+
+
+def lost(error: OSError) -> int:
+    """The exit code for a stdout that did not take what was written: quiet if its reader left, else said."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_PIPE
+    return fail(f"cannot write to standard output: {error.strerror}", "free space there, or write elsewhere", EXIT_LOG)
+
+
+def leave(code: int) -> NoReturn:
+    """Flush and end the process at once, without closing anything.
+
+    Closing the log as its last user would checkpoint it: four fsyncs that no one-shot command owes anybody. What is
+    committed is safe without them, and the kernel closes files, locks and sockets.
+    """
+    code = settle(code)
+    os._exit(code)

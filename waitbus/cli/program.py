@@ -1,0 +1,83 @@
+"""One command line from words to exit code: every failure becomes two lines, a bug one line and a report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import click
+
+from waitbus.cli import output
+from waitbus.cli.failures import failure_of
+from waitbus.cli.lazy import root
+from waitbus.errors import EXIT_BUG
+
+
+def run(args: Sequence[str], program: click.Group | None = None) -> int:
+    """Run `args` and give the exit code; prints what is to be printed and raises nothing."""
+    program = root() if program is None else program
+    if output.completing():
+        return _complete(program)
+    try:
+        return _exit_code(_invoke(program, list(args)))
+    except BrokenPipeError as error:
+        return output.lost(error) if _reader_left() else _bug(error, args)
+    except BaseException as error:  # the last boundary: nothing may reach Python's own traceback
+        return _failed(error, args)
+
+
+def _invoke(program: click.Group, args: list[str]) -> Any:
+    # Not click's main(): it prints on Ctrl-C, and takes any EPIPE (a daemon's, too) for a reader that left.
+    with program.make_context("waitbus", args) as ctx:
+        return program.invoke(ctx)
+
+
+def _exit_code(result: Any) -> int:
+    return result if isinstance(result, int) else 0
+
+
+def _failed(error: BaseException, args: Sequence[str]) -> int:
+    found = failure_of(error)
+    if found is None:
+        return _bug(error, args)
+    if isinstance(found, int):
+        if found == 130:
+            output.end_of_line()
+        return found
+    as_json = output.speaks_json() or (isinstance(error, click.UsageError) and _asks_for_json(args))
+    return output.fail(found.message, found.hint, found.exit_code, as_json=as_json)
+
+
+def _bug(error: BaseException, args: Sequence[str]) -> int:
+    from waitbus.cli import report
+
+    path = report.write(error, args)
+    hint = f"please report it, with the file {path}" if path else "please report it; no report could be written"
+    return output.fail(f"internal error: {report.summary(error)} (a bug)", hint, EXIT_BUG)
+
+
+def _asks_for_json(args: Sequence[str]) -> bool:
+    """Whether `--json` was typed, where parsing failed before it could be taken in. A child's own is behind `--`."""
+    own = args[: list(args).index("--")] if "--" in args else args
+    return "--json" in own or "--format=json" in own or ("--format", "json") in pairwise(own)
+
+
+def _reader_left() -> bool:
+    """Whether stdout is a pipe without a reader: else the broken pipe was a socket of ours, and a bug."""
+    import select
+
+    try:
+        poll = select.poll()
+        poll.register(1, 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except OSError:
+        return False
+
+
+def _complete(program: click.Group) -> int:
+    from click.shell_completion import shell_complete
+
+    instruction = os.environ[output.COMPLETE_VARIABLE]
+    return shell_complete(program, {}, "waitbus", output.COMPLETE_VARIABLE, instruction)
