@@ -6,15 +6,18 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+# What an event needs to be made and to be said is imported here, not when the command has ended.
+import waitbus.render  # noqa: F401
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import option
+from waitbus.producer import emit
 from waitbus.sources import child as children
+from waitbus.sources import pidfd, process
+from waitbus.store import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from waitbus.events import EventInsert
 
 
 @command(
@@ -35,47 +38,43 @@ def run(name: str | None, command: tuple[str, ...]) -> int:
     """
     if name is not None and not name.strip():
         raise Usage("--name is empty", hint="leave it out to use the command's own name")
+    diary = _Diary(name, command)
     begun = time.monotonic()
     child = children.spawn(command)
-    rows = _Rows(child.pid, name, command)
-    rows.write_start()
+    diary.started(child.pid)
     status = children.wait(child)
-    return rows.write_end(status, time.monotonic() - begun)
+    diary.exited(status, time.monotonic() - begun)
+    return process.ending(status)[0]
 
 
-class _Rows:
-    """The two rows of one run. What is imported here is imported while the command already runs."""
+class _Diary:
+    """Writes the two rows of one run; where it cannot, it says so once and goes on."""
 
-    def __init__(self, pid: int, name: str | None, command: tuple[str, ...]) -> None:
-        from waitbus.sources.pidfd import Process, start_time
-        from waitbus.sources.process import Subject, default_name
-
+    def __init__(self, name: str | None, command: tuple[str, ...]) -> None:
+        self.name = name or process.default_name(command)
+        self.command = command
         self.lost = False
-        self.subject = Subject(
-            process=Process(pid, start_time(pid) or 0),  # not reaped before we say so: the pid is its own
-            name=name or default_name(command),
-            command=command,
-            run=Process(os.getpid(), start_time(os.getpid()) or 0),
+        # Before the command starts: its end is to be our end within 2 ms, and a connection costs more.
+        self._try(lambda: shared().head())
+
+    def started(self, pid: int) -> None:
+        own = os.getpid()
+        self.subject = process.Subject(
+            process=pidfd.Process(pid, pidfd.start_time(pid) or 0),  # ours to reap, so the pid cannot be another's yet
+            name=self.name,
+            command=self.command,
+            run=pidfd.Process(own, pidfd.start_time(own) or 0),
         )
+        self._try(lambda: emit(process.started(self.subject)))
 
-    def write_start(self) -> None:
-        from waitbus.sources.process import started
+    def exited(self, status: int, duration_s: float) -> None:
+        self._try(lambda: emit(process.exited(self.subject, status, duration_s)))
 
-        self._write(lambda: started(self.subject))
-
-    def write_end(self, status: int, duration_s: float) -> int:
-        from waitbus.sources.process import ending, exited
-
-        self._write(lambda: exited(self.subject, status, duration_s))
-        return ending(status)[0]
-
-    def _write(self, make: Callable[[], EventInsert]) -> None:
-        # A boundary like that of a supervisor: the command runs, and no fault of ours may cost its exit code.
+    def _try(self, act: Callable[[], object]) -> None:
+        # A boundary like that of a supervisor: no fault of ours may keep the command from running or cost its exit code.
         try:
-            from waitbus.producer import emit
-
-            emit(make())
+            act()
         except Exception as error:
             if not self.lost:
-                output.warn(f"not written to the log: {error}; the command goes on")
+                output.warn(f"the start and end of {self.name} are not in the log: {error}")
             self.lost = True

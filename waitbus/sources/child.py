@@ -1,0 +1,120 @@
+"""Start a command as `env` and `time` do, in our own terminal, process group and session, and wait for its end.
+
+Nothing of ours stands between the command and its terminal: Ctrl-C, Ctrl-Z, `fg` and a new window size reach it because it
+is in the foreground group, as any program started by the shell is. What is sent to our pid alone is handed on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+
+import attrs
+
+from waitbus.errors import CommandNotExecutable, CommandNotFound
+
+HANDED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+FROM_THE_KERNEL = 0x80
+"""si_code SI_KERNEL: the terminal's own Ctrl-C, Ctrl-\\ or hang-up."""
+SHELL = "/bin/sh"
+
+
+@attrs.frozen
+class Child:
+    """A running command and the signals that are held back from us while it runs."""
+
+    pid: int
+    held: frozenset[signal.Signals]
+
+
+def spawn(command: tuple[str, ...]) -> Child:
+    """Start `command` with our streams, open descriptors, environment and signal dispositions.
+
+    The signals that we must outlive are blocked rather than handled, from before the child exists until this process ends, so
+    that none can come between the start and the wait. A signal that we ignore (`nohup`, `&` in a script) is ignored by the
+    child too, and left alone here.
+
+    Raises:
+      CommandNotFound: there is no such command, or its interpreter is missing.
+      CommandNotExecutable: it is there and may not or cannot be executed.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, the kernel keeps no exit status
+    held = frozenset(number for number in HANDED_ON if signal.getsignal(number) is not signal.SIG_IGN)
+    inherited = signal.pthread_sigmask(signal.SIG_BLOCK, held | {signal.SIGCHLD})
+    try:
+        return Child(_start(command, inherited), held)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, inherited)
+        raise
+
+
+def wait(child: Child) -> int:
+    """The wait status of the child when it has ended; hands on what is sent to us meanwhile."""
+    while True:
+        number, sender, from_kernel = _next_signal(child.held | {signal.SIGCHLD})
+        if number == signal.SIGCHLD:
+            ended, status = os.waitpid(child.pid, os.WNOHANG)
+            if ended:
+                return status
+        elif not from_kernel and not _is_of_our_group(sender):
+            os.kill(child.pid, number)
+
+
+def _start(command: tuple[str, ...], mask: set[signal.Signals | int]) -> int:
+    # Not subprocess: it closes descriptors that the shell opened for the command (`3<file`, `<(...)`), and costs 10 ms to
+    # import. Python ignores SIGPIPE and SIGXFSZ for itself; no command expects that.
+    defaults = (signal.SIGPIPE, signal.SIGXFSZ)
+    try:
+        try:
+            return os.posix_spawnp(command[0], command, os.environ, setsigmask=mask, setsigdef=defaults)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC or (script := _found(command[0])) is None:
+                raise
+            # A script without `#!`: POSIX gives it to the shell, and so does execvp(3), but not posix_spawnp.
+            words = [SHELL, script, *command[1:]]
+            return os.posix_spawn(SHELL, words, os.environ, setsigmask=mask, setsigdef=defaults)
+    except OSError as error:
+        raise _refusal(command[0], error) from None
+
+
+def _next_signal(watched: frozenset[signal.Signals]) -> tuple[signal.Signals, int, bool]:
+    """The next one of the blocked signals: (number, pid of the sender, whether the kernel itself sent it)."""
+    if (
+        sys.platform == "darwin"
+    ):  # has no sigwaitinfo; never run. The terminal's signals are those nobody sends by hand.
+        number = signal.Signals(signal.sigwait(watched))
+        return number, 0, number in (signal.SIGINT, signal.SIGQUIT)
+    info = signal.sigwaitinfo(watched)
+    return signal.Signals(info.si_signo), info.si_pid, info.si_code == FROM_THE_KERNEL
+
+
+def _is_of_our_group(sender: int) -> bool:
+    """Whether a member of the group sent it, as `trap 'kill 0' EXIT` does: to everybody in it, the child included."""
+    try:
+        return sender > 0 and os.getpgid(sender) == os.getpgrp()
+    except ProcessLookupError:
+        return False
+
+
+def _found(name: str) -> str | None:
+    folders = [""] if "/" in name else os.get_exec_path()
+    paths = (os.path.join(folder, name) for folder in folders)
+    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
+
+
+def _refusal(name: str, error: OSError) -> CommandNotFound | CommandNotExecutable:
+    if error.errno == errno.ENOENT:
+        if "/" in name and os.path.exists(name):
+            return CommandNotFound(
+                f"cannot run {name!r}: its interpreter is missing", hint="look at its first line, `#!...`"
+            )
+        hint = "is the path right?" if "/" in name else "is it installed, and its folder in PATH?"
+        return CommandNotFound(f"no command {name!r}", hint=hint)
+    if error.errno == errno.ENOTDIR:
+        return CommandNotFound(f"no command {name!r}: {error.strerror}", hint="is the path right?")
+    if os.path.isdir(name):
+        return CommandNotExecutable(f"cannot run {name!r}: it is a directory", hint="name a program in it")
+    hint = f"`chmod +x {name}` makes it executable" if error.errno == errno.EACCES else "run it by hand to see more"
+    return CommandNotExecutable(f"cannot run {name!r}: {error.strerror}", hint=hint)
