@@ -74,6 +74,10 @@ class EvaluatorUnavailableError(InvalidValue):
     """A named condition or evaluator is not installed."""
 
 
+class EvaluatorError(WaitbusError):
+    """A condition or evaluator of somebody else's raised, or is none."""
+
+
 class UnknownSource(InvalidValue):
     """A source was asked for by a name that nobody declared."""
 

@@ -1,0 +1,178 @@
+"""What a predicate sees of an event: columns at top level, `fields`, and the payload, each read only if asked for.
+
+A row of the log has `fields` as JSON text, a frame has them as a dict; both become a `Document`, so that the daemon and its
+clients evaluate with the same code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from waitbus.events import COLUMN_FIELDS
+
+if TYPE_CHECKING:
+    from waitbus.events import EventFrame
+
+Payload = str | bytes | None
+
+ROOT_KEYS = frozenset({"event_id", "seq", "received_at", "delivery_id", "summary", "kind", *COLUMN_FIELDS})
+"""Keys that name a column; the seven of `COLUMN_FIELDS` are named by `fields.KEY` as well."""
+PAYLOAD_MAX = 1024 * 1024
+"""Bytes; a larger payload is not parsed for a predicate."""
+
+_UNREAD = object()
+
+
+class Path(NamedTuple):
+    """Where a key leads: `column`, `fields` or `payload`, and the name below it."""
+
+    root: Literal["column", "fields", "payload", "special"]
+    name: str
+
+
+def resolve(key: str) -> Path:
+    """The path a key names: a column, else `payload.`, else `fields`, with or without that prefix."""
+    if key in ROOT_KEYS:
+        return Path("column", key)
+    root, dot, name = key.partition(".")
+    if dot and root == "payload":
+        return Path("payload", name)
+    if not dot or root != "fields":
+        name = key
+    return Path("column", name) if name in COLUMN_FIELDS else Path("fields", name)
+
+
+class Document:
+    """One event, as predicates see it.
+
+    `fields` is a mapping, JSON text, or a function that gives one of them; `payload` JSON text or a function that gives it.
+    Both are read at most once, however many predicates look. `doubts` collects what a person should be told about an
+    evaluation: each a sentence.
+    """
+
+    __slots__ = ("_fields", "_payload", "columns", "doubts")
+
+    def __init__(
+        self,
+        columns: Mapping[str, Any],
+        fields: Mapping[str, Any] | str | Callable[[], Mapping[str, Any] | str],
+        payload: Payload | Callable[[], Payload] = None,
+    ) -> None:
+        self.columns = columns
+        self.doubts: list[str] = []
+        self._fields = fields
+        self._payload: Any = payload if callable(payload) else lambda: payload
+
+    @classmethod
+    def of_frame(cls, frame: EventFrame, payload: Payload | Callable[[], Payload] = None) -> Document:
+        """The document of a frame; its payload does not travel and is read from the log through `payload`."""
+        fields = frame.fields
+        columns = {
+            "event_id": frame.event_id,
+            "seq": frame.seq,
+            "event_type": frame.event_type,
+            "owner": frame.owner,
+            "repo": frame.repo,
+            "received_at": frame.received_at,
+            "delivery_id": frame.delivery_id,
+            "summary": frame.summary,
+            "kind": frame.kind,
+            "source": frame.source or fields.get("source"),
+            "status": fields.get("status"),
+            "conclusion": fields.get("conclusion"),
+            "ingest_method": fields.get("ingest_method"),
+        }
+        return cls(columns, fields, payload)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The event's fields; the seven that are columns may be missing here, so ask `get`."""
+        fields = self._fields
+        if not isinstance(fields, Mapping):
+            text = fields() if callable(fields) else fields
+            self._fields = fields = text if isinstance(text, Mapping) else _object(text)
+        return fields
+
+    @property
+    def payload(self) -> Any:
+        """The parsed payload; None if it is no JSON or larger than `PAYLOAD_MAX`."""
+        if callable(self._payload):
+            self._payload = self._parsed(self._payload())
+        return self._payload
+
+    def get(self, path: Path) -> Any:
+        """The value at a path; None if it is null or absent, which are the same."""
+        root, name = path
+        if root == "column":
+            return self.columns.get(name)
+        return walk(self.fields if root == "fields" else self.payload, name)
+
+    def lookup(self, key: str) -> Any:
+        """The value of a key as a person writes it (`conclusion`, `fields.exit_code`, `payload.action`)."""
+        return self.get(resolve(key))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole document, payload included, for evaluators that want to walk it themselves."""
+        columns = {key: self.columns.get(key) for key in ROOT_KEYS}
+        fields = {**self.fields, **{key: columns[key] for key in COLUMN_FIELDS}}
+        return {**columns, "fields": fields, "payload": self.payload}
+
+    def doubt(self, sentence: str) -> None:
+        if sentence not in self.doubts:
+            self.doubts.append(sentence)
+
+    def _parsed(self, text: Payload) -> Any:
+        if text is None:
+            return None
+        if len(text) > PAYLOAD_MAX or (isinstance(text, str) and not text.isascii() and _size(text) > PAYLOAD_MAX):
+            self.doubt(
+                f"the payload of event {self.columns.get('event_id')} is larger than 1 MiB; payload.* does not see it"
+            )
+            return None
+        return _json(text)
+
+
+def walk(value: Any, name: str) -> Any:
+    """What a dotted name leads to: at each step the whole rest as one key first (`com.docker.compose.project`)."""
+    if isinstance(value, Mapping):
+        if name in value:
+            return value[name]
+        head, dot, rest = name.partition(".")
+        return walk(value[head], rest) if dot and head in value else None
+    if isinstance(value, list):
+        head, dot, rest = name.partition(".")
+        item = _item(value, head)
+        return walk(item, rest) if dot else item
+    return None
+
+
+def _item(items: list[Any], index: str) -> Any:
+    digits = index.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+        return None
+    try:
+        return items[int(index)]
+    except IndexError:
+        return None
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    value = _json(text)
+    return value if isinstance(value, dict) else {}
+
+
+def _json(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
