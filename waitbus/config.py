@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     import cattrs
 
-    from waitbus.store.retention import Retention
 
 Seconds = NewType("Seconds", float)
 """A duration in s; in the file a number or a text such as `30d` or `none`."""
@@ -43,12 +42,6 @@ class RetentionTable:
     max_age: Seconds | None = Seconds(30 * 86400.0)
     max_size: Bytes | None = Bytes(1024**3)
     payload_days: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
-
-    def plan(self, keep_from: int | None = None) -> Retention:
-        from waitbus.store.retention import Retention
-
-        age = None if self.payload_days is None else self.payload_days * 86400
-        return Retention(max_age=self.max_age, max_bytes=self.max_size, payload_age=age, keep_from=keep_from)
 
 
 @attrs.frozen

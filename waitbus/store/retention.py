@@ -17,6 +17,7 @@ from waitbus.store.log import seq_before
 if TYPE_CHECKING:
     import sqlite3
 
+    from waitbus.config import RetentionTable
     from waitbus.store.log import Log
 
 CHUNK = 500
@@ -26,13 +27,21 @@ EVERY = 256
 
 @attrs.frozen
 class Retention:
-    """How much is kept: `max_age` and `payload_age` in s (None: for ever), `max_bytes` of live pages, `keep_from`: no row from this
-    seq on leaves by age (a bookmark in use)."""
+    """How much is kept: `max_age` and `payload_age` in s (None: for ever), `max_bytes` of live pages.
+
+    No row from `keep_from` on (the seq of a bookmark in use) leaves by age.
+    """
 
     max_age: float | None = 30 * 86400.0
     max_bytes: int | None = 1024**3
     payload_age: float | None = None
     keep_from: int | None = None
+
+    @classmethod
+    def of(cls, table: RetentionTable, keep_from: int | None = None) -> Retention:
+        """What the `[retention]` table of the configuration asks for."""
+        age = None if table.payload_days is None else table.payload_days * 86400
+        return cls(max_age=table.max_age, max_bytes=table.max_size, payload_age=age, keep_from=keep_from)
 
 
 def prune_chunk(log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK) -> int:
@@ -75,7 +84,7 @@ def prune_now_and_then(log: Log, seq: int, count: int = 1) -> None:
     from waitbus.config import load
 
     try:
-        prune_chunk(log, load().retention.plan())
+        prune_chunk(log, Retention.of(load().retention))
     except (LogError, ConfigError):
         # The event is committed and told; whoever comes next prunes.
         return
