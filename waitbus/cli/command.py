@@ -12,9 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from waitbus.cli import output
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+SETTINGS = {"max_content_width": 100}
 LAST_GROUPS = ("Output", "Other")
 """Headings that stand last, whatever the order of the decorators: the same on every page."""
 
@@ -46,6 +48,20 @@ class GroupedOption(click.Option):
         self.group = group
 
 
+class HelpOption(GroupedOption):
+    """`--help`, printed by `output`. Ours, since click's own asks gettext for its text at every start: 1 ms and six stats."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["-h", "--help"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_help,
+            help="Show this page.",
+        )
+
+
 class NotedArgument(click.Argument):
     """An argument that has a line in its command's help (click's own `help=` for arguments came with 8.5)."""
 
@@ -71,6 +87,7 @@ class Command(click.Command):
     ) -> None:
         attrs["context_settings"] = {**SETTINGS, **(attrs.get("context_settings") or {})}
         super().__init__(*args, **attrs)
+        self._help_page = HelpOption()
         self.examples = tuple(Example(*example) for example in examples)
         self.tail = tail
         self.tail_needs_dashes = any(isinstance(param, click.Argument) for param in self.params)
@@ -79,6 +96,13 @@ class Command(click.Command):
             self.context_settings["allow_interspersed_args"] = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return self._parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click's parser leaves it out of some, and the hint would name no command
+            raise
+
+    def _parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if self.tail is None:
             return super().parse_args(ctx, args)
         if not self.tail_needs_dashes:
@@ -91,6 +115,9 @@ class Command(click.Command):
         if not ctx.params[self.tail] and not ctx.resilient_parsing:
             raise Usage("no command to run is given", hint=f"write it last: {_usage(ctx)}", ctx=ctx)
         return rest
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return self._help_page
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         if self.tail is None:
@@ -141,6 +168,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **attrs: Any) -> None:
         attrs["context_settings"] = {**SETTINGS, **(attrs.get("context_settings") or {})}
+        self._help_page = HelpOption()
         attrs.setdefault("no_args_is_help", False)
         attrs.setdefault("subcommand_metavar", "COMMAND [OPTIONS]")
         attrs.setdefault("options_metavar", "")
@@ -151,6 +179,9 @@ class Group(click.Group):
             names = ", ".join(self.list_commands(ctx))
             raise Usage(f"`{ctx.command_path}` needs a command: {names}", hint=see_help(ctx), ctx=ctx)
         return super().parse_args(ctx, args)
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return self._help_page
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -190,6 +221,14 @@ def see_help(ctx: click.Context | None) -> str:
     return f"see `{ctx.command_path if ctx else 'waitbus'} --help`"
 
 
+def parameter_name(param: click.Parameter, ctx: click.Context | None) -> str:
+    """What a person calls a parameter: `--timeout`, `TYPE`, or the variable that its value came from."""
+    source = ctx.get_parameter_source(param.name) if ctx is not None and param.name else None
+    if source is click.core.ParameterSource.ENVIRONMENT and param.envvar:
+        return param.envvar if isinstance(param.envvar, str) else next(iter(param.envvar))
+    return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
+
+
 def near(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
     from difflib import get_close_matches
@@ -201,6 +240,12 @@ def _near(word: str, known: Iterable[str], ctx: click.Context) -> str:
     meant = near(word, known)
     listing = f"`{ctx.command_path} --help` lists them all"
     return f"did you mean {meant!r}? {listing}" if meant else listing
+
+
+def _show_help(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        output.data(ctx.get_help())
+        ctx.exit()
 
 
 def _usage(ctx: click.Context) -> str:

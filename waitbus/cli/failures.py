@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import attrs
 import click
 
-from waitbus.cli.command import Usage, near, see_help
+from waitbus.cli import output
+from waitbus.cli.command import Usage, near, parameter_name, see_help
 from waitbus.errors import EXIT_NO, EXIT_USAGE, WaitbusError
 
 EXIT_INTERRUPTED = 130
 
 
-@attrs.frozen
-class Failure:
+class Failure(NamedTuple):
     """What `output.fail` prints."""
 
     message: str
@@ -35,6 +35,8 @@ def failure_of(error: BaseException) -> Failure | int | None:
 
 def _single(error: BaseException) -> Failure | int | None:
     match error:
+        case output.ReaderLeft():
+            return output.EXIT_PIPE
         case WaitbusError():
             return Failure(error.message, error.hint, error.exit_code)
         case click.exceptions.Exit():
@@ -101,18 +103,6 @@ def _named(error: click.BadParameter) -> str:
     if error.param_hint is not None:
         return error.param_hint if isinstance(error.param_hint, str) else ", ".join(error.param_hint)
     return parameter_name(error.param, error.ctx) if error.param is not None else "value"
-
-
-def parameter_name(param: click.Parameter, ctx: click.Context | None) -> str:
-    """What a person calls a parameter: `--timeout`, `TYPE`, or the variable that its value came from."""
-    source = ctx.get_parameter_source(param.name) if ctx is not None and param.name else None
-    if source is click.core.ParameterSource.ENVIRONMENT and param.envvar:
-        return param.envvar if isinstance(param.envvar, str) else next(iter(param.envvar))
-    return _longest(param.opts) if isinstance(param, click.Option) else param.human_readable_name
-
-
-def _longest(names: Sequence[str]) -> str:
-    return max(names, key=len)
 
 
 def _sentence(text: str) -> str:

@@ -11,10 +11,12 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Group
-from waitbus.cli.table import COMMANDS, Table, entries, help_text, location
+from waitbus.cli.table import COMMANDS, entries, help_text, location
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from waitbus.cli.table import Table
 
 
 class LazyGroup(Group):

@@ -4,23 +4,34 @@
 `render.neutral`, so that no event, file name or argument can move the cursor or hide its letters.
 
 Exit codes of the pipe itself: a reader of stdout that went away (`| head -1`) is 141 as for any Unix tool killed by
-SIGPIPE; a stdout that cannot be written (full disk) is 74. Both only where the answer would have been 0.
+SIGPIPE; a stdout that cannot be written (full disk) is 74. Both stand for an answer, 0 or 1, that did not arrive.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from waitbus.errors import EXIT_LOG
+from waitbus.errors import EXIT_LOG, EXIT_NO, WaitbusError
 
+TYPE_CHECKING = False  # typing is 8 ms; mypy knows the name by itself
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any, NoReturn, TextIO
 
 EXIT_PIPE = 141
 COMPLETE_VARIABLE = "_WAITBUS_COMPLETE"
 _COLOURS = {"success": "32", "failure": "31", "dim": "2"}
+
+
+class ReaderLeft(Exception):
+    """Nobody reads stdout any more. No `WaitbusError`, so that nobody who handles those goes on writing."""
+
+
+class Unwritable(WaitbusError):
+    """stdout cannot be written: its disk is full, or the like."""
+
+    exit_code = EXIT_LOG
 
 
 class _Voice:
@@ -65,12 +76,21 @@ def completing() -> bool:
 
 
 def data(text: str, *, flush: bool = True) -> None:
-    """One line (or a page) of what was asked for. The caller neutralises; `flush=False` for long lists."""
+    """One line (or a page) of what was asked for. The caller neutralises; `flush=False` for long lists.
+
+    Raises:
+      ReaderLeft: nobody reads it any more; let it pass, the process ends with 141.
+      Unwritable: it could not be written.
+    """
     out = sys.stdout
-    if out is not None:
+    if out is None:
+        return  # closed by the caller (`>&-`): the exit code is all they want
+    try:
         out.write(text + "\n")
         if flush:
             out.flush()
+    except OSError as error:
+        raise _lost(error) from error
 
 
 def record(value: Mapping[str, Any], *, flush: bool = True) -> None:
@@ -184,15 +204,17 @@ def settle(code: int) -> int:
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
     except OSError as error:
-        return code or lost(error)
+        if code > EXIT_NO:
+            return code
+        why = _lost(error)
+        return fail(why.message, why.hint, why.exit_code) if isinstance(why, Unwritable) else EXIT_PIPE
     return code
 
 
-def lost(error: OSError) -> int:
-    """The exit code for a stdout that did not take what was written: quiet if its reader left, else said."""
+def _lost(error: OSError) -> ReaderLeft | Unwritable:
     if isinstance(error, BrokenPipeError):
-        return EXIT_PIPE
-    return fail(f"cannot write to standard output: {error.strerror}", "free space there, or write elsewhere", EXIT_LOG)
+        return ReaderLeft()
+    return Unwritable(f"cannot write to standard output: {error.strerror}", hint="free space there, or write elsewhere")
 
 
 def leave(code: int) -> NoReturn:

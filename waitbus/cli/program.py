@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from waitbus.cli import output
-from waitbus.cli.failures import failure_of
 from waitbus.cli.lazy import root
 from waitbus.errors import EXIT_BUG
 
@@ -22,14 +21,12 @@ def run(args: Sequence[str], program: click.Group | None = None) -> int:
         return _complete(program)
     try:
         return _exit_code(_invoke(program, list(args)))
-    except BrokenPipeError as error:
-        return output.lost(error) if _reader_left() else _bug(error, args)
     except BaseException as error:  # the last boundary: nothing may reach Python's own traceback
         return _failed(error, args)
 
 
 def _invoke(program: click.Group, args: list[str]) -> Any:
-    # Not click's main(): it prints on Ctrl-C, and takes any EPIPE (a daemon's, too) for a reader that left.
+    # Not click's main(): it prints on Ctrl-C, and takes any EPIPE, a daemon's too, for a reader that left.
     with program.make_context("waitbus", args) as ctx:
         return program.invoke(ctx)
 
@@ -39,6 +36,8 @@ def _exit_code(result: Any) -> int:
 
 
 def _failed(error: BaseException, args: Sequence[str]) -> int:
+    from waitbus.cli.failures import failure_of
+
     found = failure_of(error)
     if found is None:
         return _bug(error, args)
@@ -62,18 +61,6 @@ def _asks_for_json(args: Sequence[str]) -> bool:
     """Whether `--json` was typed, where parsing failed before it could be taken in. A child's own is behind `--`."""
     own = args[: list(args).index("--")] if "--" in args else args
     return "--json" in own or "--format=json" in own or ("--format", "json") in pairwise(own)
-
-
-def _reader_left() -> bool:
-    """Whether stdout is a pipe without a reader: else the broken pipe was a socket of ours, and a bug."""
-    import select
-
-    try:
-        poll = select.poll()
-        poll.register(1, 0)
-        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-    except OSError:
-        return False
 
 
 def _complete(program: click.Group) -> int:

@@ -6,8 +6,6 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-# What an event needs to be made and to be said is imported here, not when the command has ended.
-import waitbus.render  # noqa: F401
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import option
@@ -54,17 +52,23 @@ class _Diary:
         self.name = name or process.default_name(command)
         self.command = command
         self.lost = False
-        # Before the command starts: its end is to be our end within 2 ms, and a connection costs more.
-        self._try(lambda: shared().head())
+        own = os.getpid()
+        self.run = pidfd.Process(own, pidfd.start_time(own) or 0)
+        self._try(self._rehearse)
+
+    def _rehearse(self) -> None:
+        # The command's end is to be our end within 2 ms. The first connection, and the modules that are imported when the first
+        # row is made, cost more than that; so both are had before the command starts.
+        process.exited(self._subject(os.getpid()), 0, 1.0)
+        shared().head()
+
+    def _subject(self, pid: int) -> process.Subject:
+        # The pid is ours to reap, so it cannot be another's yet.
+        it = pidfd.Process(pid, pidfd.start_time(pid) or 0)
+        return process.Subject(process=it, name=self.name, command=self.command, run=self.run)
 
     def started(self, pid: int) -> None:
-        own = os.getpid()
-        self.subject = process.Subject(
-            process=pidfd.Process(pid, pidfd.start_time(pid) or 0),  # ours to reap, so the pid cannot be another's yet
-            name=self.name,
-            command=self.command,
-            run=pidfd.Process(own, pidfd.start_time(own) or 0),
-        )
+        self.subject = self._subject(pid)
         self._try(lambda: emit(process.started(self.subject)))
 
     def exited(self, status: int, duration_s: float) -> None:
