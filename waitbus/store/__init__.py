@@ -6,6 +6,6 @@ SQL, `old` brings a 0.2 log over, `failures` names what went wrong.
 
 from __future__ import annotations
 
-from waitbus.store.log import PAGE_ROWS, Appended, Facts, Log, shared
+from waitbus.store.log import PAGE_ROWS, Appended, Facts, Log, Page, shared
 
-__all__ = ["PAGE_ROWS", "Appended", "Facts", "Log", "shared"]
+__all__ = ["PAGE_ROWS", "Appended", "Facts", "Log", "Page", "shared"]

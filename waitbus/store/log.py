@@ -39,6 +39,8 @@ PAGE_ROWS = 256
 PAGE_BYTES = 256 * 1024
 """A page of the log ends at whichever bound comes first."""
 
+_CHUNK = 32
+
 _COLUMNS = (
     "seq, at_ms, delivery_id, source, event_type, owner, repo, status, conclusion, received_at, ingest_method, summary, fields"
 )
@@ -49,6 +51,13 @@ _INSERT = """INSERT INTO events(at_ms, delivery_id, source, event_type, owner, r
  VALUES (max(?, coalesce((SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1), 0)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
  ON CONFLICT(delivery_id) DO NOTHING RETURNING seq, at_ms"""
 _BY_DELIVERY = f"SELECT {_COLUMNS} FROM events WHERE delivery_id = ?"
+
+
+class Page(NamedTuple):
+    """Rows in the order of seq; `more` is False where the log ended with them."""
+
+    rows: list[Row]
+    more: bool
 
 
 class Appended(NamedTuple):
@@ -151,8 +160,8 @@ class Log:
         rows = self.use(lambda db: db.execute(_HEAD).fetchall())
         return rows[0][0] if rows else 0
 
-    def page(self, after: int, limit: int = PAGE_ROWS) -> list[Row]:
-        """The rows behind seq `after`, in order: at most `limit`, and about `PAGE_BYTES`; none only at the end."""
+    def page(self, after: int, limit: int = PAGE_ROWS) -> Page:
+        """The rows behind seq `after`, in order: at most `limit`, and about `PAGE_BYTES`."""
         return self.use(lambda db: _page(db, after, limit))
 
     def row(self, seq: int) -> Row | None:
@@ -288,18 +297,18 @@ def _append(db: sqlite3.Connection, event: EventInsert, now_ms: int) -> Appended
         # It was pruned between the two statements: then it is new.
 
 
-def _page(db: sqlite3.Connection, after: int, limit: int) -> list[Row]:
+def _page(db: sqlite3.Connection, after: int, limit: int) -> Page:
     cursor = db.execute(_PAGE, (after, limit))
     try:
         rows: list[Row] = []
         size = 0
-        while size < PAGE_BYTES:
-            chunk = cursor.fetchmany(32)
+        while size < PAGE_BYTES and len(rows) < limit:
+            chunk = cursor.fetchmany(_CHUNK)
             rows.extend(map(Row._make, chunk))
-            size += sum(len(raw[12]) + 300 for raw in chunk)
-            if len(chunk) < 32:
-                break
-        return rows
+            if len(chunk) < _CHUNK:
+                return Page(rows, more=len(rows) == limit)
+            size += sum(len(raw[-1]) for raw in chunk) + _CHUNK * 300
+        return Page(rows, more=True)
     finally:
         cursor.close()
 
