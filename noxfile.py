@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -48,7 +49,9 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the tests with the oldest version of each dependency that pyproject.toml admits."""
     floors = Path(session.cache_dir, "floors.txt")  # create_tmp() would make TMPDIR too long for socket paths
-    floors.write_text("\n".join(floor(text) for text in PYPROJECT["project"]["dependencies"]) + "\n", encoding="utf-8")
+    project = PYPROJECT["project"]
+    needed = [*project["dependencies"], *chain(*project.get("optional-dependencies", {}).values())]
+    floors.write_text("".join(floor(text) + "\n" for text in needed), encoding="utf-8")
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"), "-e.", "--constraint", str(floors))
     session.run("python", "-m", "pip", "freeze", "--exclude-editable")
     run_tests(session, gate=not session.posargs)
