@@ -78,9 +78,6 @@ def _json_escape(found: re.Match[str]) -> str:
 
 # -- one line ----------------------------------------------------------------------------------------------------------
 
-_FAILED = frozenset({"failure", "cancelled", "timed_out", "startup_failure", "action_required", "stale", "firing"})
-_PASSED = frozenset({"success", "resolved"})
-
 
 class Parts(NamedTuple):
     """What a line is made of, each part neutral, bounded and possibly empty."""
@@ -109,6 +106,8 @@ class _Said(NamedTuple):
     verdict: str
     detail: str = ""
     tail: str = ""
+    guessed: bool = False
+    """Whether `detail` is only what keys there are: a sentence of the writer's says more."""
 
 
 def line(frame: EventFrame, *, paint: Callable[[str], str] | None = None, base: str = "") -> str:
@@ -125,22 +124,24 @@ def parts(frame: EventFrame, *, base: str = "") -> Parts:
     status, conclusion = fields.get("status"), fields.get("conclusion")
     event = _Event(frame.source, frame.event_type, frame.owner, frame.repo, status, conclusion, fields)
     said = _said(event)
-    detail = said.detail if event.source in _DESCRIBE else ""
-    if not detail and frame.summary != _summary(event, said):
+    detail = said.detail
+    if (said.guessed or not detail) and frame.summary != _summary(event, said):
         detail = frame.summary
     about = said.about
     if base and about.startswith(base.rstrip("/") + "/"):
         about = about[len(base.rstrip("/")) + 1 :]
     # Two spaces inside `about` part a repository from what ran in it, as they part the parts.
     about = "  ".join(clip(piece) for piece in about.split("  ") if piece)
-    return Parts(
-        clip(frame.event_type), about, clip(said.verdict), clip(detail or said.detail, 240), clip(said.tail, 240)
-    )
+    return Parts(clip(frame.event_type), about, clip(said.verdict), clip(detail, 240), clip(said.tail, 240))
 
 
-def tone(verdict: str) -> str:
-    """`failure`, `success`, or `dim` for every other word."""
-    return "failure" if verdict in _FAILED else "success" if verdict in _PASSED else "dim"
+def tone(word: str) -> str:
+    """`failure`, `success`, or `dim` for every word that is no verdict."""
+    from waitbus.verdict import FAILURE, SUCCESS
+
+    if word in FAILURE or word == "firing":
+        return "failure"
+    return "success" if word in SUCCESS or word == "resolved" else "dim"
 
 
 def made_summary(
@@ -170,7 +171,7 @@ def _said(event: _Event) -> _Said:
 
 
 def _generic(event: _Event) -> _Said:
-    return _Said(_about(event), _word(event), _own_fields(event.fields))
+    return _Said(_about(event), _word(event), _own_fields(event.fields), guessed=True)
 
 
 def _github(event: _Event) -> _Said:
@@ -227,8 +228,8 @@ def _agent(event: _Event) -> _Said:
     fields = event.fields
     sender, addressee = _text(fields, "msg_from"), _text(fields, "msg_to")
     if not (sender or addressee):
-        said = _generic(event)
-        return said._replace(detail=_text(fields, "msg_body") or said.detail)
+        body = _text(fields, "msg_body")
+        return _generic(event)._replace(detail=body, guessed=False) if body else _generic(event)
     return _Said(f"{sender or '?'} -> {addressee}" if addressee else sender, _word(event), _text(fields, "msg_body"))
 
 
