@@ -102,10 +102,11 @@ def record(value: Mapping[str, Any], *, flush: bool = True) -> None:
 
 def verdict(word: str, stream: TextIO | None = None) -> str:
     """The word of a verdict, green, red or dim where the stream (stdout by default) shows colours."""
+    if not colours(stream or sys.stdout):
+        return word
     from waitbus.render import tone
 
-    colour = _COLOURS[tone(word)]
-    return f"\x1b[{colour}m{word}\x1b[0m" if colours(stream or sys.stdout) else word
+    return f"\x1b[{_COLOURS[tone(word)]}m{word}\x1b[0m"
 
 
 def colours(stream: TextIO | None) -> bool:
