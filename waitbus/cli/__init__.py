@@ -19,7 +19,9 @@ To add a command, write a module and one line in `table.COMMANDS`::
 An example is (line, exit code) or (line, exit code, setup), the setup a key of `SETUPS` in tests/cli/test_examples.py.
 A group is `command.group("bookmark")` with `@bookmark.command("list", examples=[...])`. The arguments of a child come by
 `command(..., tail="command")`. An event is printed by `output.data(render.line(frame, paint=output.verdict))`, JSON by
-`output.record(frame.to_dict())`. Failures are raised: any `waitbus.errors.WaitbusError` becomes `error:` and `hint:` with its exit code.
+`output.record(frame.to_dict())`.
+
+Failures are raised: any `waitbus.errors.WaitbusError` becomes `error:` and `hint:` with its exit code.
 """
 
 from __future__ import annotations
