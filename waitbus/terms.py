@@ -18,7 +18,7 @@ import attrs
 from waitbus.conditions import check_condition, check_evaluator, condition_holds, evaluator_holds
 from waitbus.document import Path, resolve
 from waitbus.errors import EvaluatorUnavailableError, InvalidPredicate
-from waitbus.events import TEXT_FIELDS
+from waitbus.events import TEXT_FIELDS, encodable
 
 if TYPE_CHECKING:
     from waitbus.document import Document
@@ -106,6 +106,7 @@ def parse_term(text: str, *, what: str = "", compiled: bool = True) -> Term:
       InvalidPredicate: the text does not follow the grammar, or is too long.
       EvaluatorUnavailableError: it needs something that is not installed.
     """
+    text = encodable(text)
     shown = f"{what} {_shown(text)}".strip()
     if len(text) > TERM_MAX:
         raise InvalidPredicate(f"{shown} has {len(text)} characters", hint=f"a term has {TERM_MAX} at most")
@@ -149,8 +150,7 @@ def parse_value(text: str, key: str = "", op: str = "=") -> Value:
 def written(value: Value) -> str:
     """The canonical text of a value: strings always quoted, numbers without an exponent."""
     if isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if _encodable(text) else json.dumps(value)
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, float):
         return _positional(value)
     return json.dumps(value)
@@ -209,7 +209,7 @@ def _quoted(text: str) -> str | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, str) else None
+    return encodable(value) if isinstance(value, str) else None
 
 
 def _positional(value: float) -> str:
@@ -220,14 +220,6 @@ def _positional(value: float) -> str:
 
     text = format(Decimal(text), "f")
     return text if "." in text else text + ".0"
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _shown(text: str) -> str:
