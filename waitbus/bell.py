@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 from typing import TYPE_CHECKING
 
@@ -95,7 +94,7 @@ class Bell:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = own_directory(folder) / secrets.token_hex(_NAME_LENGTH // 2)
+        self._path = own_directory(folder) / os.urandom(_NAME_LENGTH // 2).hex()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._owner = os.getpid()
         try:

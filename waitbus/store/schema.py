@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import secrets
 import sqlite3
 import time
 from typing import TYPE_CHECKING
@@ -132,7 +131,7 @@ def _fill(db: sqlite3.Connection) -> None:
     db.executescript(f"BEGIN; {TABLES} COMMIT;")
     facts = {
         # Never 0: the tag of "no log".
-        "tag": 1 + secrets.randbelow((1 << TAG_BITS) - 1),
+        "tag": 1 + int.from_bytes(os.urandom(8), "little") % ((1 << TAG_BITS) - 1),
         "format": FORMAT,
         "min_reader": FORMAT,
         "min_writer": FORMAT,
@@ -179,7 +178,7 @@ def set_aside(path: Path, judged: os.stat_result) -> None:
             return
         if (now.st_dev, now.st_ino) != (judged.st_dev, judged.st_ino):
             return
-        aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}")
+        aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}")
         for suffix in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(f"{path}{suffix}", f"{aside}{suffix}")
