@@ -146,7 +146,7 @@ class EventInsert:
             from waitbus.render import made_summary
 
             summary = made_summary(source, event_type, owner, repo, status, conclusion, checked)
-        self.__attrs_init__(  # type: ignore[attr-defined]
+        self.__attrs_init__(
             source=source,
             event_type=event_type,
             owner=owner,
