@@ -22,8 +22,6 @@ ROOT_KEYS = frozenset({"event_id", "seq", "received_at", "delivery_id", "summary
 PAYLOAD_MAX = 1024 * 1024
 """Bytes; a larger payload is not parsed for a predicate."""
 
-_UNREAD = object()
-
 
 class Path(NamedTuple):
     """Where a key leads: `column`, `fields` or `payload`, and the name below it."""
@@ -52,7 +50,7 @@ class Document:
     evaluation: each a sentence.
     """
 
-    __slots__ = ("_fields", "_payload", "columns", "doubts")
+    __slots__ = ("_fields", "_payload", "_unread", "columns", "doubts")
 
     def __init__(
         self,
@@ -62,7 +60,8 @@ class Document:
     ) -> None:
         self.columns = columns
         self.doubts: list[str] = []
-        self._fields = fields
+        self._unread = fields
+        self._fields: Mapping[str, Any] | None = None
         self._payload: Any = payload if callable(payload) else lambda: payload
 
     @classmethod
@@ -89,11 +88,10 @@ class Document:
     @property
     def fields(self) -> Mapping[str, Any]:
         """The event's fields; the seven that are columns may be missing here, so ask `get`."""
-        fields = self._fields
-        if not isinstance(fields, Mapping):
-            text = fields() if callable(fields) else fields
-            self._fields = fields = text if isinstance(text, Mapping) else _object(text)
-        return fields
+        if self._fields is None:
+            unread = self._unread() if callable(self._unread) else self._unread
+            self._fields = unread if isinstance(unread, Mapping) else _object(unread)
+        return self._fields
 
     @property
     def payload(self) -> Any:
@@ -107,7 +105,12 @@ class Document:
         root, name = path
         if root == "column":
             return self.columns.get(name)
-        return walk(self.fields if root == "fields" else self.payload, name)
+        if root == "payload":
+            return walk(self.payload, name)
+        fields = self.fields if self._fields is None else self._fields
+        if name in fields:
+            return fields[name]
+        return walk(fields, name) if "." in name else None
 
     def lookup(self, key: str) -> Any:
         """The value of a key as a person writes it (`conclusion`, `fields.exit_code`, `payload.action`)."""

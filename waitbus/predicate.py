@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
 
 import attrs
 
@@ -317,8 +316,3 @@ def _either(words: Iterable[str], inner: bool) -> str:
     several = list(words)
     joined = " or ".join(several)
     return f"({joined})" if inner and len(several) > 1 else joined
-
-
-def all_terms(wanted: Wanted) -> Iterable[Term]:
-    """Every term of every alternative."""
-    return chain.from_iterable(predicate.terms for predicate in wanted.alternatives)

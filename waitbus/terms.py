@@ -73,11 +73,17 @@ class Term:
 
     def matches(self, document: Document) -> bool:
         """Whether the term holds; null and absent are the same, and only `?` and `!=` see them."""
-        if self.path.root == "special":
-            return _SPECIAL_CHECKS[self.path.name](document, self.value)
-        subject = document.get(self.path)
-        if self.op == "=":
-            return subject is not None and same(subject, self.value)
+        path = self.path
+        if path.root == "special":
+            return _SPECIAL_CHECKS[path.name](document, self.value)
+        subject = document.get(path)
+        if self.op == "=":  # inlined: the hub evaluates little else
+            value = self.value
+            return (
+                subject is not None
+                and bool(subject == value)
+                and (subject.__class__ is bool) is (value.__class__ is bool)
+            )
         if self.op in _ORDERS and _incomparable(subject, self.value):
             document.doubt(f"{self} compares a {_kind(self.value)} with a {_kind(subject)}, which is never true")
         return _CHECKS[self.op](subject, self.value)
@@ -305,7 +311,6 @@ _ORDERS: dict[str, Callable[[Any, Value], bool]] = {
 }
 _CHECKS: dict[str, Callable[[Any, Value], bool]] = {
     **_ORDERS,
-    "=": lambda subject, value: subject is not None and same(subject, value),
     "!=": lambda subject, value: subject is None or not same(subject, value),
     "^=": lambda subject, value: isinstance(subject, str) and subject.startswith(str(value)),
     "*=": _contains,
