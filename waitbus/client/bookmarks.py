@@ -1,0 +1,81 @@
+"""Bookmarks: a name for how far a reader has come, one small file each, moved after the work is done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from waitbus.errors import InvalidCursor, InvalidName
+from waitbus.events import parse_event_id
+from waitbus.paths import cursors_dir, own_directory
+from waitbus.store.failures import translated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
+_PREFIX, _SUFFIX = "bookmark-", ".txt"
+
+
+def _path(name: str) -> Path:
+    if not _NAME.match(name) or name in (".", ".."):
+        raise InvalidName(f"{name!r} cannot be a bookmark", hint="letters, digits, _ . and -, at most 100")
+    return cursors_dir() / f"{_PREFIX}{name}{_SUFFIX}"
+
+
+def read(name: str) -> str | None:
+    """The event id the bookmark stands at; None if there is no such bookmark.
+
+    Raises:
+      InvalidName: it cannot be a bookmark's name.
+      InvalidCursor: the file holds something else.
+    """
+    path = _path(name)
+    try:
+        with translated(path):
+            text = path.read_text().strip()
+    except Exception as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    try:
+        parse_event_id(text)
+    except InvalidCursor:
+        raise InvalidCursor(f"the bookmark {name!r} holds {text[:40]!r}, which is no event id", hint=f"`waitbus bookmark delete {name}`") from None
+    return text
+
+
+def write(name: str, event_id: str) -> None:
+    """Move the bookmark: written beside it, then renamed, so that it is never half written."""
+    path = _path(name)
+    own_directory(path.parent)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with translated(path):
+        fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, f"{event_id}\n".encode())
+        finally:
+            os.close(fd)
+        os.replace(fresh, path)
+
+
+def delete(name: str) -> bool:
+    """Remove the bookmark; whether there was one."""
+    path = _path(name)
+    with translated(path), contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        return True
+    return False
+
+
+def names() -> list[str]:
+    """All bookmarks, sorted."""
+    try:
+        files = os.listdir(cursors_dir())
+    except OSError:
+        return []
+    found = [name[len(_PREFIX) : -len(_SUFFIX)] for name in files if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    return sorted(found)

@@ -1,0 +1,234 @@
+"""Subscriptions: the asynchronous one (trio, and asyncio through anyio) and the synchronous one, over the same `Feed`.
+
+Neither has a task, a nursery or a scope of its own: all work happens inside of `__anext__`, so that a bare `async for` that is
+left by `break` leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from waitbus.client.feed import Feed
+from waitbus.errors import InvalidWait, RunningLoopError
+from waitbus.events import EventFrame
+from waitbus.predicate import Predicate, Wanted, parse_clause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    from waitbus.client.session import Gap, Note, Session, Wait
+    from waitbus.client.start import Start
+
+Texts = str | list[str] | tuple[str, ...] | None
+
+
+def wanted_of(match: Texts, source: Texts, to: str | None, first_of: Iterable[str] | None) -> Wanted | None:
+    """What the keywords of `subscribe` ask for; None for everything.
+
+    Raises:
+      InvalidPredicate: a term or a clause is not of the grammar.
+      InvalidWait: clauses beside terms.
+    """
+    if first_of is not None:
+        if match is not None or source is not None or to is not None:
+            raise InvalidWait("first_of stands beside match, source or to", hint="put all of it into the clauses: source:term,term")
+        return Wanted.of([parse_clause(text) for text in first_of])
+    if match is None and source is None and to is None:
+        return None
+    return Wanted.of([Predicate.parse(match, source=source, to=to)])
+
+
+class _Base:
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._closed = False
+
+    @property
+    def session(self) -> Session:
+        """Transport and position, for those who want to say where they stand."""
+        return self._feed.session
+
+    @property
+    def armed(self) -> bool:
+        return self._feed.session.armed
+
+    def ack(self, frame: EventFrame) -> None:
+        """The frame was handled: move the bookmark to it now, not when the next one is asked for."""
+        self._feed.ack(frame)
+
+    def close(self) -> None:
+        """Close sockets and the bell. Idempotent, synchronous, safe in any state."""
+        self._closed = True
+        self._feed.close()
+
+    def _end(self, failed: bool) -> None:
+        if not failed and not self._closed:
+            self._feed.settle()
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self.armed:
+            warnings.warn(f"{type(self).__name__} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+
+class AsyncSubscription(_Base):
+    """`async with asubscribe(...) as sub: async for frame in sub`, or a bare `async for`. Entering returns when it is armed."""
+
+    async def __aenter__(self) -> AsyncSubscription:
+        await self.arm()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._end(failed=kind is not None)
+
+    def __aiter__(self) -> AsyncSubscription:
+        return self
+
+    async def __anext__(self) -> EventFrame:
+        if self._closed:
+            raise StopAsyncIteration
+        from waitbus.client.drive import wait
+
+        while True:
+            step = self._feed.advance()
+            if isinstance(step, EventFrame):
+                return step
+            await wait(self.session, step)
+
+    async def arm(self) -> None:
+        """Return when nothing emitted from now on can be missed."""
+        from waitbus.client.drive import wait
+
+        while (pending := self._feed.arm()) is not None:
+            await wait(self.session, pending)
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+class Subscription(_Base):
+    """`with subscribe(...) as sub: for frame in sub`, or a bare `for`. `deadline` (`time.monotonic`) ends the iteration."""
+
+    deadline: float = math.inf
+
+    def __enter__(self) -> Subscription:
+        self.arm()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._end(failed=kind is not None)
+
+    def __iter__(self) -> Subscription:
+        return self
+
+    def __next__(self) -> EventFrame:
+        while not self._closed:
+            step = self._feed.advance()
+            if isinstance(step, EventFrame):
+                return step
+            if time.monotonic() >= self.deadline:
+                break
+            poll(step, self.deadline)
+        raise StopIteration
+
+    def arm(self) -> None:
+        """Return when nothing emitted from now on can be missed."""
+        while (pending := self._feed.arm()) is not None:
+            poll(pending, self.deadline)
+
+
+def poll(wait: Wait, deadline: float = math.inf) -> None:
+    """Wait as `wait` says, in this thread. Not `select`: it takes no descriptor above 1,023."""
+    seconds = max(0.0, min(wait.deadline, deadline) - time.monotonic())
+    poller = select.poll()
+    fd = wait.bell.fileno() if wait.bell is not None else wait.fd
+    if fd is not None:
+        poller.register(fd, select.POLLIN)
+    poller.poll(None if math.isinf(seconds) else math.ceil(seconds * 1000))
+
+
+def asubscribe(
+    match: Texts = None,
+    *,
+    source: Texts = None,
+    to: str | None = None,
+    first_of: Iterable[str] | None = None,
+    since: str | Start | None = None,
+    socket_path: Path | str | None = None,
+    bookmark: str | None = None,
+    strict: bool = False,
+    told: Callable[[Note | Gap], None] | None = None,
+) -> AsyncSubscription:
+    """Events as they come, for trio and asyncio: an async context manager and an async iterable.
+
+    `match` is one term or several (`"conclusion=failure"`), `source` a source, `to` a recipient of messages, `first_of` clauses
+    (`"pytest:conclusion=failure"`); without any of them every event comes. `since` is an event id, a duration (`"5m"`), a time
+    or `"now"`. A restart of the daemon is invisible; without one the log is read directly. A bookmark moves when the next
+    frame is asked for, when the block ends without an exception, or by `ack`: at least once, never at most once.
+
+    Raises:
+      InvalidPredicate, InvalidCursor: what was asked for is not of its form.
+      OtherLog, UnknownEvent: `since` names an event that this log does not know.
+      CursorGap: with `strict`, events were pruned.
+      LogError: there is no daemon, and the log cannot be read.
+    """
+    from waitbus.client.drive import loop_key
+
+    return AsyncSubscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, loop_key()))
+
+
+def subscribe(
+    match: Texts = None,
+    *,
+    source: Texts = None,
+    to: str | None = None,
+    first_of: Iterable[str] | None = None,
+    since: str | Start | None = None,
+    socket_path: Path | str | None = None,
+    bookmark: str | None = None,
+    strict: bool = False,
+    told: Callable[[Note | Gap], None] | None = None,
+) -> Subscription:
+    """`asubscribe`, synchronous: a context manager and an iterable.
+
+    Raises:
+      RunningLoopError: an event loop runs in this thread; `asubscribe` is what to call there.
+    """
+    refuse_in_loop("subscribe", "asubscribe")
+    return Subscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, None))
+
+
+def _feed(
+    match: Texts,
+    source: Texts,
+    to: str | None,
+    first_of: Iterable[str] | None,
+    since: str | Start | None,
+    path: Path | str | None,
+    bookmark: str | None,
+    strict: bool,
+    told: Callable[[Note | Gap], None] | None,
+    key: object,
+) -> Feed:
+    from pathlib import Path
+
+    wanted = wanted_of(match, source, to, first_of)
+    return Feed(
+        wanted, since, bookmark=bookmark, strict=strict, path=None if path is None else Path(path), key=key, told=told
+    )
+
+
+def refuse_in_loop(called: str, instead: str) -> None:
+    """A blocking call would stop the event loop that runs in this thread."""
+    trio: Any = sys.modules.get("trio")
+    asyncio: Any = sys.modules.get("asyncio")
+    if (trio and trio.lowlevel.in_trio_run()) or (asyncio and asyncio._get_running_loop() is not None):
+        raise RunningLoopError(f"{called}() would block the event loop of this thread", hint=f"await waitbus.{instead}(...) instead")
