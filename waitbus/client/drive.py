@@ -21,11 +21,22 @@ if TYPE_CHECKING:
 
 
 class _Watch:
-    """Who waits for one bell."""
+    """Who waits for one bell: at most one at its descriptor, in `scope`, the others at an event each."""
 
-    def __init__(self) -> None:
-        self.watched = False
+    def __init__(self, bell: SharedBell) -> None:
+        self.scope: anyio.CancelScope | None = None
         self.others: deque[anyio.Event] = deque()
+        bell.on_ring = self.wake
+
+    def wake(self) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
+        while self.others:
+            self.others.popleft().set()
+
+    def hand_over(self) -> None:
+        if self.others and self.scope is None:
+            self.others.popleft().set()
 
 
 _watches: WeakKeyDictionary[SharedBell, _Watch] = WeakKeyDictionary()
@@ -54,33 +65,35 @@ async def wait(session: Session, pending: Wait) -> None:
 
 
 async def _wait_for_bell(session: Session, pending: Wait, bell: SharedBell) -> None:
-    watch = _watches.setdefault(bell, _Watch())
+    watch = _watches.get(bell)
+    if watch is None:
+        watch = _watches[bell] = _Watch(bell)
     while not session.heard(pending):
-        if watch.watched:
-            turn = anyio.Event()
-            watch.others.append(turn)
-            try:
-                await turn.wait()
-            except BaseException:
-                if turn.is_set():
-                    _hand_over(watch)
-                else:
-                    watch.others.remove(turn)
-                raise
-            continue
-        watch.watched = True
-        try:
+        if watch.scope is None:
+            await _watch_descriptor(watch, bell)
+        else:
+            await _wait_for_turn(watch)
+
+
+async def _watch_descriptor(watch: _Watch, bell: SharedBell) -> None:
+    try:
+        with anyio.CancelScope() as watch.scope:
             await anyio.wait_readable(bell.fileno())
-            bell.listen()
-        finally:
-            watch.watched = False
-            if session.heard(pending):
-                while watch.others:
-                    watch.others.popleft().set()
-            else:
-                _hand_over(watch)
+    finally:
+        watch.scope = None
+        # Nobody else is told of a ring here but by `listen`; and if it was none, somebody has to take this place.
+        bell.listen()
+        watch.hand_over()
 
 
-def _hand_over(watch: _Watch) -> None:
-    if watch.others and not watch.watched:
-        watch.others.popleft().set()
+async def _wait_for_turn(watch: _Watch) -> None:
+    turn = anyio.Event()
+    watch.others.append(turn)
+    try:
+        await turn.wait()
+    except BaseException:
+        if turn in watch.others:
+            watch.others.remove(turn)
+        else:
+            watch.hand_over()
+        raise

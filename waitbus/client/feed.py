@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from waitbus.predicate import Wanted
 
-log = logging.getLogger("waitbus.client")
+logger = logging.getLogger("waitbus.client")
 
 TURN = 256
 """Events that are looked at before others get their turn."""
@@ -39,13 +39,14 @@ class Feed:
         bookmark: str | None = None,
         strict: bool = False,
         path: Path | None = None,
+        log: Path | None = None,
         key: object = None,
         told: Callable[[Note | Gap], None] | None = None,
     ) -> None:
         begin = start if isinstance(start, Start) else parse_since(start)
         if bookmark is not None and begin is NOW and (kept := bookmarks.read(bookmark)) is not None:
             begin = Start(event_id=kept)
-        self.session = Session(wanted, begin, path=path, key=key)
+        self.session = Session(wanted, begin, path=path, log=log, key=key)
         self._wanted = wanted
         self._bookmark = bookmark
         self._strict = strict
@@ -107,7 +108,7 @@ class Feed:
         try:
             return self.session.log.payload(seq)
         except (LogError, PathError) as error:
-            log.warning("payload of event %d: %s", seq, error.message)
+            logger.warning("payload of event %d: %s", seq, error.message)
             return None
 
     def _tell(self, notice: Note | Gap) -> None:
@@ -139,6 +140,6 @@ def describe(gap: Gap) -> str:
 
 def _log_it(notice: Note | Gap) -> None:
     if isinstance(notice, Gap):
-        log.warning("%s", describe(notice))
+        logger.warning("%s", describe(notice))
     elif notice.kind not in ("no_daemon", "back"):
-        log.info("%s", notice.text)
+        logger.info("%s", notice.text)

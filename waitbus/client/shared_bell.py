@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from waitbus.bell import HELLO, Bell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _bells: dict[tuple[object, str, int], SharedBell] = {}
@@ -22,6 +23,8 @@ class SharedBell:
         self._users = 0
         self.rings = 0
         self.hellos = 0
+        self.on_ring: Callable[[], None] | None = None
+        """Called by whoever drains a ring: the one who watches the descriptor would never see it."""
 
     @classmethod
     def of(cls, key: object, folder: Path) -> SharedBell:
@@ -39,6 +42,8 @@ class SharedBell:
         if heard:
             self.rings += 1
             self.hellos += HELLO in heard
+            if self.on_ring is not None:
+                self.on_ring()
 
     def fileno(self) -> int:
         return self._bell.fileno()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from waitbus.client.session import Gap, Note, Session, Wait
     from waitbus.client.start import Start
+    from waitbus.document import Document
 
 Texts = str | list[str] | tuple[str, ...] | None
 
@@ -58,6 +59,10 @@ class _Base:
     @property
     def armed(self) -> bool:
         return self._feed.session.armed
+
+    def document(self, frame: EventFrame) -> Document:
+        """What predicates see of the frame, payload included."""
+        return self._feed.document(frame)
 
     def ack(self, frame: EventFrame) -> None:
         """The frame was handled: move the bookmark to it now, not when the next one is asked for."""
