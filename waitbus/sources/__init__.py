@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import attrs
 
 from waitbus.errors import InvalidName, UnknownSource
 from waitbus.events import NAME, NAME_MAX
+
+if TYPE_CHECKING:
+    from waitbus.verdict import ProgressRule
 
 NAMED = {"workflow_name": "what the event is about, by name"}
 
@@ -77,6 +81,11 @@ class SourceSpec:
     embeddable: bool = False
     """Whether a wait may run the source by itself where nobody else does."""
 
+    def progress_rules(self) -> dict[str, ProgressRule]:
+        """The declaration in the words of `verdict`."""
+        rules: dict[str, ProgressRule] = dict.fromkeys(self.concludes, "without_conclusion")
+        return rules | dict.fromkeys(self.progress, "always")
+
 
 _BUILT_IN = (
     SourceSpec(
@@ -116,7 +125,6 @@ _BUILT_IN = (
         name="alertmanager",
         about="Alerts of Prometheus Alertmanager, one event for each alert.",
         event_types=("prometheus_alert", "prometheus_watchdog"),
-        progress=frozenset({"prometheus_watchdog"}),
         fields={
             "alert_name": "label alertname",
             "alert_severity": "label severity",
@@ -247,6 +255,8 @@ def register_source(spec: SourceSpec) -> None:
     Raises:
       InvalidName: another source has that name or one of the event types.
     """
+    from waitbus.verdict import declare_progress
+
     for other in known_sources().values():
         if other == spec:
             return
@@ -257,3 +267,4 @@ def register_source(spec: SourceSpec) -> None:
                 f"event type {shared[0]!r} belongs to source {other.name!r} already", hint="choose another event type"
             )
     _registered[spec.name] = spec
+    declare_progress(spec.name, spec.progress_rules())

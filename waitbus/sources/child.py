@@ -66,17 +66,31 @@ def _start(command: tuple[str, ...], mask: set[signal.Signals | int]) -> int:
     # Not subprocess: it closes descriptors that the shell opened for the command (`3<file`, `<(...)`), and costs 10 ms to
     # import. Python ignores SIGPIPE and SIGXFSZ for itself; no command expects that.
     defaults = (signal.SIGPIPE, signal.SIGXFSZ)
+    environment = _environment()
     try:
         try:
-            return os.posix_spawnp(command[0], command, os.environ, setsigmask=mask, setsigdef=defaults)
+            return os.posix_spawnp(command[0], command, environment, setsigmask=mask, setsigdef=defaults)
         except OSError as error:
             if error.errno != errno.ENOEXEC or (script := _found(command[0])) is None:
                 raise
             # A script without `#!`: POSIX gives it to the shell, and so does execvp(3), but not posix_spawnp.
             words = [SHELL, script, *command[1:]]
-            return os.posix_spawn(SHELL, words, os.environ, setsigmask=mask, setsigdef=defaults)
+            return os.posix_spawn(SHELL, words, environment, setsigmask=mask, setsigdef=defaults)
     except OSError as error:
         raise _refusal(command[0], error) from None
+
+
+def _environment() -> dict[str, str]:
+    """The environment that we were given: in the C locale Python adds LC_CTYPE to its own (PEP 538)."""
+    environment = dict(os.environ)
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = b"\0" + file.read()
+    except OSError:
+        return environment
+    if b"\0LC_CTYPE=" not in given:
+        environment.pop("LC_CTYPE", None)
+    return environment
 
 
 def _next_signal(watched: frozenset[signal.Signals]) -> tuple[signal.Signals, int, bool]:
