@@ -59,8 +59,8 @@ def boot_id() -> str:
         from waitbus.sources import darwin
 
         return darwin.boot_id()
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read(8)
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read(8).decode()
 
 
 def start_time(pid: int) -> int | None:
