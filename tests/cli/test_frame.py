@@ -23,11 +23,9 @@ from waitbus.cli.options import (
     SINCE,
     SIZE,
     TIME,
-    Since,
     argument,
     json_option,
     option,
-    parse_since,
     quiet_option,
     timeout_option,
 )
@@ -261,27 +259,6 @@ def test_the_time_out_comes_from_the_environment(
     assert "timeout" not in call("probe", "--timeout", "none").out
     monkeypatch.setenv("WAITBUS_TIMEOUT", "soon")
     assert call("probe").err.startswith("error: WAITBUS_TIMEOUT 'soon' is not a duration\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "since"),
-    [
-        ("now", Since("now")),
-        ("01M7XJ614PK8CHXM5935SQP1H1", Since("id", "01M7XJ614PK8CHXM5935SQP1H1")),
-        ("01m7xj614pk8chxm5935sqp1h1", Since("id", "01M7XJ614PK8CHXM5935SQP1H1")),
-        ("30", Since("ago", 30.0)),
-        ("1h30m", Since("ago", 5400.0)),
-        ("1738281600", Since("time", 1738281600 * 10**9)),
-        ("1738281600000000001", Since("time", 1738281600000000001)),
-        ("2025-01-31T00:00:00Z", Since("time", 1738281600 * 10**9)),
-        ("none", None),
-        ("U1M7XJ614PK8CHXM5935SQP1H1", None),
-        ("", None),
-        ("-5", None),
-    ],
-)
-def test_since_takes_a_cursor_a_duration_or_a_time(text: str, since: Since | None) -> None:
-    assert parse_since(text) == since
 
 
 @pytest.mark.parametrize(

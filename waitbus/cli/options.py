@@ -7,7 +7,7 @@ that a duration is the same thing in every command, and name the option in their
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -51,58 +51,22 @@ TIME = Quantity("time", "parse_time")
 """Nanoseconds since 1970."""
 
 
-class Since(NamedTuple):
-    """Where to begin: `now`, an event id (`id`), seconds `ago`, or a `time` in ns since 1970."""
-
-    kind: Literal["now", "id", "ago", "time"]
-    value: str | float | int = ""
-
-
 class _Since(_ParamType):
     name = "since"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
-        found = parse_since(value)
-        if found is None:
-            what = parameter_name(param, ctx) if param is not None else ""
-            hint = "write now, 10m, a time as in 2025-01-31T12:00:00Z, or an event id as `waitbus cursor` prints"
-            raise Usage(f"{what} {value!r} is neither a cursor nor a time", hint=hint, ctx=ctx)
-        return found
+        from waitbus.client.start import parse_since
+
+        try:
+            return parse_since(value, what=parameter_name(param, ctx) if param is not None else "")
+        except InvalidValue as error:
+            raise Usage(error.message, hint=error.hint, ctx=ctx) from None
 
 
 SINCE = _Since()
-"""`now`, an event id (which is a cursor), a duration back from now, or a time: a `Since`."""
-
-BARE_TIME = 10**9
-"""A bare number from here on is a time (seconds since 1970, or ns), a smaller one seconds ago: 31 years would be a slip."""
-
-
-def parse_since(text: str) -> Since | None:
-    """What `--since` takes, or None if `text` is none of it."""
-    from waitbus.events import parse_event_id
-    from waitbus.quantities import parse_duration, parse_time
-
-    bare = text.strip()
-    if bare.lower() == "now":
-        return Since("now")
-    if len(bare) == 26 and bare.isalnum():
-        try:
-            parse_event_id(bare.upper())
-            return Since("id", bare.upper())
-        except InvalidValue:
-            return None
-    if not (bare.isdecimal() and int(bare) >= BARE_TIME):
-        try:
-            ago = parse_duration(bare)
-            return None if ago is None else Since("ago", ago)
-        except InvalidValue:
-            pass
-    try:
-        return Since("time", parse_time(bare))
-    except InvalidValue:
-        return None
+"""`now`, an event id (which is a cursor), a duration back from now, or a time: a `waitbus.client.start.Start`."""
 
 
 def option(*names: str, group: str = "Other", **attrs: Any) -> Callable[[F], F]:

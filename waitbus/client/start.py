@@ -26,29 +26,49 @@ class Start:
 NOW: Final = Start()
 
 
+BARE_TIME = 10**9
+"""A bare number from here on is a time (s or ns since 1970), a smaller one seconds ago: 31 years would be a slip."""
+
+
 def parse_since(text: str | None, *, what: str = "since", now_ns: int | None = None) -> Start:
-    """`now`, an event id or cursor, a duration (`5m`: so long ago), or a time (RFC 3339). None is `now`.
+    """`now`, an event id or cursor, a duration (`5m`: so long ago), or a time (RFC 3339, s, ns). None is `now`.
 
     Raises:
       InvalidCursor: it is none of these.
     """
-    if text is None or text.strip() == "now":
+    bare = "now" if text is None else text.strip()
+    if bare.lower() == "now":
         return NOW
-    bare = text.strip()
-    if len(bare) == 26 and bare.isalnum():
-        parse_event_id(bare.upper())
-        return Start(event_id=bare.upper())
-    now_ns = time.time_ns() if now_ns is None else now_ns
-    try:
-        seconds = parse_duration(bare)
-    except InvalidDuration:
-        seconds = None
-    if seconds is not None:
-        return Start(at_ns=max(0, now_ns - int(seconds * 1e9)))
-    try:
-        return Start(at_ns=parse_time(bare))
-    except InvalidTime:
+    found = _of_id(bare) or _of_duration(bare, now_ns) or _of_time(bare)
+    if found is None:
         raise InvalidCursor(
-            f"{what} {text!r} is no place in the log",
-            hint="write now, an event id (`waitbus cursor` prints one), 10m, or 2026-01-31T12:00:00Z",
-        ) from None
+            f"{what} {text!r} is neither a cursor nor a time",
+            hint="write now, 10m, a time as in 2025-01-31T12:00:00Z, or an event id as `waitbus cursor` prints",
+        )
+    return found
+
+
+def _of_id(text: str) -> Start | None:
+    try:
+        parse_event_id(text.upper())
+    except InvalidCursor:
+        return None
+    return Start(event_id=text.upper())
+
+
+def _of_duration(text: str, now_ns: int | None) -> Start | None:
+    if text.isdecimal() and int(text) >= BARE_TIME:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except InvalidDuration:
+        return None
+    now_ns = time.time_ns() if now_ns is None else now_ns
+    return None if seconds is None else Start(at_ns=max(0, now_ns - int(seconds * 1e9)))
+
+
+def _of_time(text: str) -> Start | None:
+    try:
+        return Start(at_ns=parse_time(text))
+    except InvalidTime:
+        return None
