@@ -41,11 +41,13 @@ Terms: `KEY OP VALUE` with `= != < <= > >= ^= *= ~=` or `KEY?`, as in `"conclusi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # `typing` itself costs as much as `waitbus --version`
 
 __version__ = "0.3.0.dev0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from waitbus.client.messages import arequest as arequest
     from waitbus.client.messages import request as request
     from waitbus.client.messages import respond as respond

@@ -30,6 +30,7 @@ from waitbus.cli.options import (
     timeout_option,
 )
 from waitbus.cli.program import run
+from waitbus.client.start import Start
 from waitbus.errors import LogFull, ServiceMissing
 
 HANDLERS = (signal.SIGINT, signal.SIGTERM)
@@ -236,12 +237,12 @@ def test_the_json_of_a_child_is_not_ours(call: Callable[..., support.Result]) ->
 
 def test_values_arrive_as_quantities(call: Callable[..., support.Result]) -> None:
     """Seconds, bytes, nanoseconds; the exit code is what the command returns."""
-    done = call("probe", "x", "--timeout", "1h30m", "--size", "1KiB", "--at", "2025-01-31", "--since", "10m")
-    assert eval(done.out) == {
+    done = call("probe", "x", "--timeout", "1h30m", "--size", "1KiB", "--at", "2025-01-31", "--since", "1738281600")
+    assert eval(done.out, {"Start": Start}) == {
         "at": 1738281600 * 10**9,
         "count": 1,
         "format_": "text",
-        "since": ("ago", 600.0),
+        "since": Start(at_ns=1738281600 * 10**9),
         "size": 1024,
         "timeout": 5400.0,
         "what": "x",
