@@ -12,6 +12,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     # heading -> {name: ("module:attribute", "what it does, in one line without a full stop")}; "" stands first.
     "": {
         "run": ("waitbus.cli.run:run", "run a command, and tell whoever waits when it ends and how"),
+        "emit": ("waitbus.cli.emit:emit", "tell that something happened"),
+        "status": ("waitbus.cli.status:status", "show the daemon, the log, and who waits for what"),
     },
     "Look": {},
     "Agents": {},

@@ -1,0 +1,197 @@
+"""`waitbus status`: the daemon, the log, the bus and who waits, in a few lines or as one JSON object."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from waitbus.cli import output
+from waitbus.cli.command import command
+from waitbus.cli.options import json_option
+from waitbus.errors import EXIT_LOG
+from waitbus.ops.log_facts import RATE_WINDOW
+from waitbus.ops.status import Bus, Daemon, LogState, Status, Waiting, gather
+from waitbus.quantities import say_duration, say_size, say_time
+from waitbus.render import neutral
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from waitbus.config import Config
+    from waitbus.ops.log_facts import LogFacts
+
+SHOWN = 20
+"""Waiters that are shown; `--json` has them all."""
+
+
+@command("status", examples=[("waitbus status", 0), ("waitbus status --json", 0)])
+@json_option
+def status(as_json: bool) -> int:
+    """Show the daemon, the log, the bus and who waits for what.
+
+    Nothing is started, made or changed, and without a daemon the exit code is 0 too: `wait` and `emit` work without one.
+    It answers within about a second even where the daemon does not. Exit code 74 says that the log cannot be read.
+    """
+    found = gather()
+    if found.config_error:
+        output.warn(f"{found.config_error} (`waitbus config validate` says more)")
+    if as_json:
+        output.record(as_dict(found))
+    else:
+        for line in lines(found):
+            output.data(line, flush=False)
+    return EXIT_LOG if found.log.error else 0
+
+
+def tidy(path: Path | str) -> str:
+    """A path as people write it: `~` for the home directory, nothing hidden in it."""
+    text, home = os.fspath(path), os.path.expanduser("~")
+    return neutral("~" + text[len(home) :] if home != "/" and text.startswith(home + "/") else text)
+
+
+# -- for people --------------------------------------------------------------------------------------------------------
+
+
+def lines(found: Status) -> Iterator[str]:
+    """The page, one subject a row."""
+    yield _row("daemon", _daemon(found.daemon))
+    yield _row("log", _log(found.log, found.at, found.config))
+    for holder in found.log.holders:
+        yield _row("", f"the WAL is kept from shrinking by pid {holder.pid}  {neutral(holder.command)}".rstrip())
+    for damaged in found.log.damaged:
+        yield _row("damaged", f"{tidy(damaged.path)}, {say_size(damaged.bytes)}, set aside")
+    yield _row("bus", _bus(found.bus, found.daemon))
+    for at, one in enumerate(found.waiting[:SHOWN]):
+        yield _row("" if at else "waiting", _waiter(one, found.at))
+    more = found.bus.subscribers - min(len(found.waiting), SHOWN)
+    if more > 0:
+        yield _row("", f"and {more:,} more")
+
+
+def _row(label: str, text: str) -> str:
+    return f"{label:<10}{text}"
+
+
+def _daemon(daemon: Daemon) -> str:
+    who = ", ".join(
+        neutral(part)
+        for part in (daemon.pid and f"pid {daemon.pid}", daemon.how, daemon.version and f"waitbus {daemon.version}")
+        if part
+    )
+    lasts = "" if daemon.uptime_s is None else f" {say_duration(daemon.uptime_s)}"
+    match daemon.state:
+        case "running":
+            return f"running{lasts}, {who}"
+        case "absent":
+            return "not running (start one with `waitbus serve`)"
+        case "hung":
+            return f"does not answer, {who or 'pid unknown'}; waits read the log themselves"
+        case "foreign":
+            return f"another program answers on {tidy(daemon.socket)}, {who or 'pid unknown'}; waits read the log themselves"
+        case "other_log":
+            return f"running{lasts}, {who}, but for another log: {tidy(daemon.log or 'unknown')}"
+        case "elsewhere":
+            return f"running{lasts}, {who}, but not on {tidy(daemon.socket)} (another WAITBUS_RUNTIME_DIR?)"
+
+
+def _log(log: LogState, at: float, config: Config) -> str:
+    if log.error:
+        return neutral(log.error)
+    if log.facts is None:
+        return f"{tidy(log.path)}, not there yet (the first event makes it)"
+    return ", ".join([tidy(log.path), *_contents(log.facts, at), _kept(config)])
+
+
+def _contents(facts: LogFacts, at: float) -> Iterator[str]:
+    yield f"{facts.rows:,} event{'s' * (facts.rows != 1)}"
+    yield say_size(facts.bytes + facts.wal_bytes)
+    if facts.rows:
+        yield f"oldest {_ago(at - facts.first_at_ms / 1000)}"
+    if facts.recent:
+        yield f"{_rate(facts):g} events/min"
+
+
+def _rate(facts: LogFacts) -> float:
+    return round(facts.recent * 60 / RATE_WINDOW, 1)
+
+
+def _kept(config: Config) -> str:
+    keep = config.retention
+    caps = [say_duration(keep.max_age)] if keep.max_age else []
+    caps += [say_size(keep.max_size)] if keep.max_size else []
+    return f"{' or '.join(caps)} kept" if caps else "all kept"
+
+
+def _bus(bus: Bus, daemon: Daemon) -> str:
+    if daemon.state in ("running", "other_log"):
+        lagging = f"{bus.lagging:,} lagging" if bus.lagging else "none lagging"
+        return f"{bus.subscribers:,} subscriber{'s' * (bus.subscribers != 1)}, {lagging}"
+    if bus.by_log:
+        return f"{bus.by_log:,} waiting by the log itself"
+    return "nobody waits" if daemon.state == "absent" else "unknown"
+
+
+def _waiter(one: Waiting, at: float) -> str:
+    parts = [
+        f"pid {one.pid}" if one.pid else "pid unknown",
+        neutral(one.command),
+        "everything" if one.predicate in ("", "*") else neutral(one.predicate),
+        say_duration(max(0.0, at - one.since / 1e9), parts=1),
+        f"{one.lag:,} events behind" if one.lag else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _ago(seconds: float) -> str:
+    return f"{say_duration(seconds, parts=1)} ago" if seconds >= 1 else "now"
+
+
+# -- for programs ------------------------------------------------------------------------------------------------------
+
+
+def as_dict(found: Status) -> dict[str, Any]:
+    """The object of `--json` (docs/schemas/status.json)."""
+    daemon = found.daemon
+    return {
+        "daemon": {
+            "state": daemon.state,
+            "pid": daemon.pid,
+            "uptime_s": daemon.uptime_s,
+            "version": daemon.version,
+            "how": daemon.how,
+            "socket": os.fspath(daemon.socket),
+        },
+        "log": _log_dict(found.log, found.config),
+        "bus": {"subscribers": found.bus.subscribers, "lagging": found.bus.lagging, "by_log": found.bus.by_log},
+        "waiting": [
+            {
+                "pid": one.pid,
+                "command": one.command,
+                "predicate": one.predicate,
+                "seq": one.seq,
+                "lag": one.lag,
+                "since": say_time(one.since),
+            }
+            for one in found.waiting
+        ],
+        "config_error": found.config_error or None,
+    }
+
+
+def _log_dict(log: LogState, config: Config) -> dict[str, Any]:
+    facts, keep = log.facts, config.retention
+    return {
+        "path": os.fspath(log.path),
+        "error": log.error or None,
+        "log_id": facts and facts.log_id,
+        "rows": facts.rows if facts else 0,
+        "last_seq": facts.last_seq if facts else 0,
+        "oldest_at": say_time(facts.first_at_ms * 1_000_000) if facts and facts.rows else None,
+        "events_per_min": _rate(facts) if facts else 0,
+        "bytes": facts.bytes if facts else 0,
+        "wal_bytes": facts.wal_bytes if facts else 0,
+        "wal_holders": [{"pid": holder.pid, "command": holder.command} for holder in log.holders],
+        "retention": {"max_age_s": keep.max_age, "max_bytes": keep.max_size, "payload_days": keep.payload_days},
+        "damaged": [{"path": os.fspath(one.path), "bytes": one.bytes} for one in log.damaged],
+    }
