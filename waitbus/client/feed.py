@@ -113,11 +113,11 @@ class Feed:
 
     def _tell(self, notice: Note | Gap) -> None:
         if isinstance(notice, Gap) and (notice.initial or self._strict):
-            _raise(notice, self._strict)
+            refuse(notice, self._strict)
         self._told(notice)
 
 
-def _raise(gap: Gap, strict: bool) -> None:
+def refuse(gap: Gap, strict: bool) -> None:
     """A place that the caller named and that is none is an error; a pruned one only if it is strict."""
     if gap.initial and gap.reason == "other_log":
         raise OtherLog("this cursor belongs to another log", hint="`waitbus cursor` prints one of this log")

@@ -21,9 +21,9 @@ import attrs
 
 from waitbus import wire
 from waitbus.client.shared_bell import SharedBell
-from waitbus.client.start import NOW, Start
+from waitbus.client.start import NOW, Start, position
 from waitbus.errors import LogError, PathError, ProtocolError
-from waitbus.events import EventFrame, Fields, log_id, parse_event_id
+from waitbus.events import EventFrame, Fields, log_id
 from waitbus.paths import SOCKET_PATH_MAX, bells_dir, log_path, socket_path
 from waitbus.store import Log, shared
 
@@ -370,21 +370,10 @@ class Session:
         return None
 
     def _first_position(self, facts: Facts, name: str) -> int:
-        if self._start.at_ns is not None:
-            return self.log.seq_before(self._start.at_ns // 1_000_000)
-        if self._start.event_id is None:
-            return facts.last
-        place = parse_event_id(self._start.event_id)
-        if place.tag == facts.tag and place.seq <= facts.last:
-            row = self.log.row(place.seq)
-            if place.seq <= facts.pruned_to or (row is not None and row.at_ms == place.at_ms):
-                return place.seq
-        alias = self.log.alias(self._start.event_id)
-        if alias is not None:
-            return alias
-        reason = "unknown" if place.tag == facts.tag else "other_log"
-        self._out.append(Gap(reason, 0, facts.last, name, initial=True))
-        return 0
+        seq, reason = position(self.log, self._start, facts)
+        if reason is not None:
+            self._out.append(Gap(reason, 0, facts.last, name, initial=True))
+        return seq
 
     def _read(self) -> Wait | None:
         bell = self._bell

@@ -14,6 +14,8 @@ from waitbus.quantities import parse_duration, parse_time
 if TYPE_CHECKING:
     from typing import Final
 
+    from waitbus.store import Facts, Log
+
 
 @attrs.frozen
 class Start:
@@ -72,3 +74,21 @@ def _of_time(text: str) -> Start | None:
         return Start(at_ns=parse_time(text))
     except InvalidTime:
         return None
+
+
+def position(log: Log, start: Start, facts: Facts) -> tuple[int, str | None]:
+    """The seq that `start` stands at in a log of which `facts` were just read, and why it is none of this log's places:
+    `other_log`, `unknown`, or None. It may lie before what was pruned."""
+    if start.at_ns is not None:
+        return log.seq_before(start.at_ns // 1_000_000), None
+    if start.event_id is None:
+        return facts.last, None
+    place = parse_event_id(start.event_id)
+    if place.tag == facts.tag and place.seq <= facts.last:
+        row = log.row(place.seq)
+        if place.seq <= facts.pruned_to or (row is not None and row.at_ms == place.at_ms):
+            return place.seq, None
+    alias = log.alias(start.event_id)
+    if alias is not None:
+        return alias, None
+    return 0, "unknown" if place.tag == facts.tag else "other_log"
