@@ -44,13 +44,28 @@ def emit_batch(events: Iterable[EventInsert], *, db_path: Path | str | None = No
     Raises:
       LogError: as `emit`; nothing was written.
     """
+    return len([one for one in _append_all(_log(db_path), events) if one.inserted])
+
+
+def emit_all(events: Iterable[EventInsert], *, db_path: Path | str | None = None) -> list[EmitResult]:
+    """`emit_batch` that answers, for each event, what `emit` would have.
+
+    Raises:
+      LogError: as `emit`; nothing was written.
+    """
+    batch = list(events)
     log = _log(db_path)
+    placed = _append_all(log, batch)
+    return [EmitResult(one.inserted, _as_read(log, event, one)) for event, one in zip(batch, placed, strict=True)]
+
+
+def _append_all(log: Log, events: Iterable[EventInsert]) -> list[Appended]:
     placed = log.append_many(events)
     inserted = [one.seq for one in placed if one.inserted]
     if inserted:
         ring(log.path.parent / "bells")
         prune_now_and_then(log, inserted[-1], len(inserted))
-    return len(inserted)
+    return placed
 
 
 async def aemit(event: EventInsert, *, db_path: Path | str | None = None) -> EmitResult:
