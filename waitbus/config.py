@@ -6,22 +6,26 @@ silently ignored is worse than none.
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from functools import cache
-from typing import TYPE_CHECKING, Any, NewType
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar
 
 import attrs
 
 from waitbus.errors import ConfigError, InvalidValue
 from waitbus.paths import config_path
+from waitbus.quantities import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     import cattrs
 
+
+T = TypeVar("T")
 
 Seconds = NewType("Seconds", float)
 """A duration in s; in the file a number or a text such as `30d` or `none`."""
@@ -30,38 +34,76 @@ Bytes = NewType("Bytes", int)
 """A size in bytes; in the file a number or a text such as `1GiB`."""
 
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+def _positive(_: object, __: object, value: float | None) -> None:
     if value is not None and value <= 0:
-        raise InvalidValue(f"{attribute.name} {value!r} is not above 0", hint="write a larger one")
+        raise InvalidValue(f"{value:g} is not above 0", hint="write a larger one")
 
 
 def _upper(text: str) -> str:  # mypy takes no method as a converter
     return text.upper()
 
 
+def _about(sentence: str) -> dict[str, str]:
+    """A sentence about a setting, where `config schema` finds it."""
+    return {"about": sentence}
+
+
 @attrs.frozen
 class RetentionTable:
-    """What the log keeps: rows for `max_age`, at most `max_size` of them, their payloads for `payload_days` days."""
+    """What the log keeps. Whatever the first of the two caps lets go is pruned, oldest first, in small chunks."""
 
-    max_age: Seconds | None = Seconds(30 * 86400.0)
-    max_size: Bytes | None = Bytes(1024**3)
-    payload_days: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    max_age: Seconds | None = attrs.field(
+        default=Seconds(30 * 86400.0), metadata=_about("Rows older than this are pruned.")
+    )
+    max_size: Bytes | None = attrs.field(
+        default=Bytes(1024**3), metadata=_about("The oldest rows are pruned while the log takes more than this.")
+    )
+    payload_days: float | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(_positive),
+        metadata=_about("After so many days the raw payload of an event is dropped; the event itself stays."),
+    )
 
 
 @attrs.frozen
 class Config:
     """All that can be set. Durations are in s, sizes in bytes."""
 
-    log_level: str = attrs.field(default="INFO", validator=attrs.validators.in_(("DEBUG", "INFO", "WARNING", "ERROR")))
-    heartbeat_sec: float = attrs.field(default=60.0, validator=_positive)
-    stall_timeout: Seconds = Seconds(300.0)
-    drain_timeout: Seconds = Seconds(5.0)
-    synchronous: str = attrs.field(default="NORMAL", converter=_upper, validator=attrs.validators.in_(("NORMAL", "FULL")))
-    retention: RetentionTable = attrs.field(factory=RetentionTable)
-    sources: dict[str, dict[str, Any]] = attrs.field(factory=dict)
-    plugins: dict[str, Any] = attrs.field(factory=dict)
-    mcp: dict[str, Any] = attrs.field(factory=dict)
-    prometheus: dict[str, Any] = attrs.field(factory=dict)
+    log_level: str = attrs.field(
+        default="INFO",
+        converter=_upper,
+        validator=attrs.validators.in_(("DEBUG", "INFO", "WARNING", "ERROR")),
+        metadata=_about("What the daemon logs to stderr."),
+    )
+    heartbeat_sec: float = attrs.field(
+        default=60.0,
+        validator=_positive,
+        metadata=_about(
+            "s between two heartbeats of the daemon; silence of 2.5 heartbeats makes a client read the log itself."
+        ),
+    )
+    stall_timeout: Seconds = attrs.field(
+        default=Seconds(300.0),
+        metadata=_about("A subscriber that takes no byte for so long is closed; one that only reads slowly never is."),
+    )
+    drain_timeout: Seconds = attrs.field(
+        default=Seconds(5.0), metadata=_about("How long a daemon that ends goes on delivering what was committed.")
+    )
+    synchronous: str = attrs.field(
+        default="NORMAL",
+        converter=_upper,
+        validator=attrs.validators.in_(("NORMAL", "FULL")),
+        metadata=_about(
+            "NORMAL survives a crash of any program; FULL, at about 5 times the cost of an emit, of the machine too."
+        ),
+    )
+    retention: RetentionTable = attrs.field(factory=RetentionTable, metadata=_about("What the log keeps."))
+    sources: dict[str, dict[str, Any]] = attrs.field(
+        factory=dict, metadata=_about("Settings of sources, a table for each: [sources.NAME].")
+    )
+    plugins: dict[str, Any] = attrs.field(factory=dict, metadata=_about("How plugins are trusted."))
+    mcp: dict[str, Any] = attrs.field(factory=dict, metadata=_about("Settings of the MCP server."))
+    prometheus: dict[str, Any] = attrs.field(factory=dict, metadata=_about("Settings of the metrics page."))
 
 
 ENVIRONMENT = {"WAITBUS_LOG_LEVEL": "log_level", "WAITBUS_HEARTBEAT_SEC": "heartbeat_sec"}
@@ -78,7 +120,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
       ConfigError: the file is no TOML, or a value in it or in the environment is not legal.
     """
     path = config_path() if path is None else path
-    table = _read(path)
+    table = read(path)
     for key in OF_OLD:
         table.pop(key, None)
     config = structured(table, os.fspath(path))
@@ -87,99 +129,188 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
 
 def structured(table: Mapping[str, Any], where: str) -> Config:
     """A `Config` from plain values; `where` is what an error names."""
-    if not table:
-        return Config()
-    import cattrs
-
-    try:
-        return _converter().structure(table, Config)
-    except cattrs.ClassValidationError as error:
-        message, hint = _first(error, "")
-        raise ConfigError(f"{where}: {message}", hint=hint) from None
+    found: list[Problem] = []
+    config = _structured(Config, table, "", found)
+    if config is None:
+        raise ConfigError(f"{where}: {found[0].message}", hint=found[0].hint)
+    return config
 
 
-def _read(path: Path) -> dict[str, Any]:
+class Problem(NamedTuple):
+    """One thing that is wrong, at a dotted place ("" is the file itself)."""
+
+    place: str
+    message: str
+    hint: str
+
+
+def problems(table: Mapping[str, Any]) -> list[Problem]:
+    """All that is wrong with plain values, where `structured` names the first."""
+    found: list[Problem] = []
+    _structured(Config, table, "", found)
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plain values of a file; none, if there is no file.
+
+    Raises:
+      ConfigError: it cannot be read, or is not TOML.
+    """
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}", hint="mend its rights, or set WAITBUS_CONFIG_DIR") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}", hint="mend its rights, or set WAITBUS_CONFIG_DIR"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}", hint="`waitbus config schema --format toml-example` prints a good one") from None
+        raise ConfigError(
+            f"{path} is not TOML: {error}", hint="`waitbus config schema --format toml-example` prints a good one"
+        ) from None
 
 
 def _with_environment(config: Config, environment: Mapping[str, str]) -> Config:
     changes: dict[str, Any] = {}
     for variable, key in ENVIRONMENT.items():
         if value := environment.get(variable):
-            table: dict[str, Any] = {key: value.upper() if key == "log_level" else _number(variable, value)}
+            table: dict[str, Any] = {key: value if key == "log_level" else _number_in(variable, value)}
             changes[key] = getattr(structured(table, variable), key)
     return attrs.evolve(config, **changes) if changes else config
 
 
-def _number(variable: str, value: str) -> float:
+def _number_in(variable: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
         raise ConfigError(f"{variable} {value!r} is not a number of seconds", hint="write 60 or 0.5") from None
 
 
-@cache
-def _converter() -> cattrs.Converter:
-    from waitbus.events import converter
-    from waitbus.quantities import parse_duration, parse_size
+# -- plain values to settings ------------------------------------------------------------------------------------------
 
-    made = converter().copy()
 
-    def seconds(value: Any, _: object) -> Any:
-        return parse_duration(value if isinstance(value, str) else _plain_number(value))
+def _structured(kind: type[T], values: Any, place: str, found: list[Problem]) -> T | None:
+    # Not cattrs as a whole: it stops at the first fault of each class, and says it in its own words.
+    if not isinstance(values, dict):
+        found.append(Problem(place, f"{place}: {values!r} is not a table", f"write [{place}] above its keys"))
+        return None
+    known = settings(kind)
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        where = f"{place}.{key}" if place else key
+        if key not in known:
+            found.append(_unknown_key(key, where, known))
+        elif attrs.has(type_ := known[key].type or str):
+            given[key] = _structured(type_, value, where, found)
+        else:
+            try:
+                given[key] = _value(value, known[key])
+            except InvalidValue as error:
+                found.append(Problem(where, f"{where}: {error.message}", error.hint))
+    return None if found else kind(**given)
 
-    def size(value: Any, _: object) -> Any:
-        if value == "none":
-            return None
-        return parse_size(value if isinstance(value, str) else _plain_number(value))
 
-    made.register_structure_hook_func(lambda kind: kind in (Seconds, Seconds | None), seconds)
-    made.register_structure_hook_func(lambda kind: kind in (Bytes, Bytes | None), size)
-    made.register_structure_hook_func(lambda kind: kind is float, lambda value, _: float(_plain_number(value)))
-    made.register_structure_hook_func(lambda kind: kind is str, _text)
+def settings(kind: type) -> dict[str, attrs.Attribute[Any]]:
+    """The settings of a table by name, each with its real `type`, `default`, `validator` and `metadata["about"]`."""
+    return {field.name: field for field in attrs.fields(attrs.resolve_types(kind))}
+
+
+def _value(value: Any, setting: attrs.Attribute[Any]) -> Any:
+    made = _converter().structure(value, setting.type or str)
+    options = getattr(setting.validator, "options", None)
+    if options is not None:
+        if made.upper() not in options:
+            raise InvalidValue(f"{value!r} is none of {', '.join(options)}", hint="write one of them")
+        return made.upper()
+    if setting.validator is not None:
+        setting.validator(None, setting, made)
     return made
 
 
-def _plain_number(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidValue(f"{value!r} is not a number", hint="write a number, or a text such as \"30d\"")
-    return repr(value)
+@cache
+def _converter() -> cattrs.Converter:
+    from waitbus.events import converter
+
+    made = converter().copy()
+    readers: dict[Any, Callable[[Any], Any]] = {Seconds: _seconds, Bytes: _size, float: _number}
+    for kind, read in readers.items():
+        _register(made, kind, _definite(read))
+        _register(made, kind | None, read)
+    _register(made, str, _text)
+    _register(made, dict[str, Any], _table)
+    _register(made, dict[str, dict[str, Any]], _tables)
+    return made
 
 
-def _text(value: Any, _: object) -> str:
+def _register(converter: cattrs.Converter, kind: Any, read: Callable[[Any], Any]) -> None:
+    def hook(value: Any, _: Any) -> Any:
+        return read(value)
+
+    if isinstance(kind, type):
+        converter.register_structure_hook(
+            kind, hook
+        )  # cattrs' own reading of float and str stands before every predicate
+    else:
+        converter.register_structure_hook_func(lambda other: bool(other == kind), hook)
+
+
+def _definite(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def definite(value: Any) -> Any:
+        made = read(value)
+        if made is None:
+            raise InvalidValue("'none' is not possible here", hint='write a number, or a text such as "30s"')
+        return made
+
+    return definite
+
+
+def _seconds(value: Any) -> float | None:
+    return parse_duration(value if isinstance(value, str) else f"{_finite(value):f}".rstrip("0").rstrip("."))
+
+
+def _size(value: Any) -> int | None:
+    if value == "none":
+        return None
+    return parse_size(value if isinstance(value, str) else f"{_finite(value):f}".rstrip("0").rstrip("."))
+
+
+def _number(value: Any) -> float | None:
+    return None if value == "none" else float(_finite(value))
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidValue(
+            f"{value!r} is not a number", hint='write a number, or a text such as "30d" where a unit is meant'
+        )
+    return value
+
+
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidValue(f"{value!r} is not a text", hint="put it in quotes")
     return value
 
 
-def _first(error: BaseException, place: str) -> tuple[str, str]:
-    """The first leaf of a tree of validation errors, with the dotted place it stands at."""
-    from cattrs import AttributeValidationNote, ForbiddenExtraKeysError
-
-    for note in getattr(error, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            place = f"{place}.{note.name}" if place else note.name
-    if isinstance(error, BaseExceptionGroup):
-        return _first(error.exceptions[0], place)
-    if isinstance(error, ForbiddenExtraKeysError):
-        return _unknown_key(sorted(error.extra_fields)[0], place, error.cl)
-    if isinstance(error, InvalidValue):
-        return f"{place}: {error.message}" if place not in error.message else error.message, error.hint
-    return f"{place}: {error}", "`waitbus config schema` tells what may stand there"
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidValue(f"{value!r} is not a table", hint="write its name in brackets above its keys")
+    return value
 
 
-def _unknown_key(key: str, place: str, table: Any) -> tuple[str, str]:
+def _tables(value: Any) -> dict[str, dict[str, Any]]:
+    tables = _table(value)
+    for name, inner in tables.items():
+        if not isinstance(inner, dict):
+            raise InvalidValue(f"{name} = {inner!r} is not a table", hint="write its name in brackets above its keys")
+    return tables
+
+
+def _unknown_key(key: str, full: str, known: Iterable[str]) -> Problem:
     import difflib
 
-    known = [field.name for field in attrs.fields(table)]
     near = difflib.get_close_matches(key, known, 1)
-    full = f"{place}.{key}" if place else key
-    return f"unknown key {full!r}", f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return Problem(full, f"unknown key {full!r}", hint)
