@@ -204,17 +204,11 @@ def source_name(text: str | None) -> str:
 
 def doubt_source(name: str) -> None:
     """Warn of a source that nobody declared and that looks like one that somebody did."""
-    if name in BUILT_IN:
-        return
-    from waitbus.cli.command import near
+    from waitbus.cli.spelling import near_source
 
-    meant = near(name, BUILT_IN)
+    meant = near_source(name)
     if meant:
         output.warn(f"no source {name!r} is known here; did you mean {meant!r}? Written anyway.")
-
-
-BUILT_IN = ("agent", "alertmanager", "docker", "fs", "github", "http", "process", "pytest")
-"""The built-in sources by name, so that an emit need not import their declarations (10 ms). A test compares the two."""
 
 
 @contextlib.contextmanager

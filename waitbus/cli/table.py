@@ -15,10 +15,16 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "emit": ("waitbus.cli.emit:emit", "tell that something happened"),
         "status": ("waitbus.cli.status:status", "show the daemon, the log, and who waits for what"),
     },
-    "Look": {},
+    "Look": {
+        "replay": ("waitbus.cli.replay:replay", "print what is in the log already"),
+        "cursor": ("waitbus.cli.cursor:cursor", "print the cursor of now, to go on from later"),
+        "bookmark": ("waitbus.cli.bookmark:bookmark", "keep a reader's place in the log: list, set, delete"),
+    },
     "Agents": {},
     "Sources": {},
     "Set up": {
+        "config": ("waitbus.cli.config:config", "check, explain and show the configuration"),
+        "broadcast": ("waitbus.cli.broadcast:broadcast", "look at the bus as it runs: serve, tap"),
         "completion": ("waitbus.cli.completion:completion", "print the completion script of bash, zsh or fish"),
     },
     "Try": {},

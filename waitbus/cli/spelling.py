@@ -1,0 +1,15 @@
+"""The names of the built-in sources, to tell a slip of the hand from a source of somebody's own."""
+
+from __future__ import annotations
+
+BUILT_IN = ("agent", "alertmanager", "docker", "fs", "github", "http", "process", "pytest")
+"""Here by name, so that `emit` need not import their declarations (10 ms). A test compares the two."""
+
+
+def near_source(name: str) -> str | None:
+    """The built-in source that was probably meant by a name that is none of them."""
+    if name in BUILT_IN:
+        return None
+    from waitbus.cli.command import near
+
+    return near(name, BUILT_IN)
