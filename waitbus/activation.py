@@ -1,4 +1,4 @@
-"""systemd's side of the daemon: sockets it hands over, and the datagrams that tell it how we are (sd_notify(3), sd_listen_fds(3))."""
+"""systemd's side of the daemon: sockets handed over (sd_listen_fds(3)), and datagrams that say how we are (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from waitbus.errors import SocketUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
 FIRST_FD = 3
-NAME = "broadcast.sock"
+NAMES = ("broadcast.sock", "broadcast", "waitbus")
+"""What FileDescriptorName= may call the bus's socket."""
+
+OTHERS = ("http.sock", "http")
+"""What it calls sockets that are not ours: never taken by position."""
 
 
 def inherited(environment: MutableMapping[str, str] = os.environ) -> socket.socket | None:
@@ -25,28 +29,41 @@ def inherited(environment: MutableMapping[str, str] = os.environ) -> socket.sock
       SocketUnavailable: what was handed over is no listening unix stream socket.
     """
     pid, count, names = (environment.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
-    if pid != str(os.getpid()) or not count.isdigit() or int(count) < 1:
+    if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
         return None
-    fds = list(range(FIRST_FD, FIRST_FD + int(count)))
-    for fd in fds:
+    for fd in range(FIRST_FD, FIRST_FD + int(count)):
         os.set_inheritable(fd, False)
-    found = names.split(":")
-    chosen = next((fd for fd, name in zip(fds, found, strict=False) if name in (NAME, "broadcast", "waitbus")), fds[0])
+    chosen = _chosen(int(count), names.split(":"))
+    return None if chosen is None else _listening(chosen)
+
+
+def _chosen(count: int, names: list[str]) -> int | None:
+    names = [*names, *[""] * count][:count]
+    for fd, name in enumerate(names, FIRST_FD):
+        if name in NAMES:
+            return fd
+    return next((fd for fd, name in enumerate(names, FIRST_FD) if name not in OTHERS), None)
+
+
+def _listening(fd: int) -> socket.socket:
     try:
-        handed = socket.socket(fileno=chosen)
+        handed = socket.socket(fileno=fd)
         listening = handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
-        raise SocketUnavailable(f"file descriptor {chosen} is no socket: {error.strerror}", hint="mend the .socket unit") from None
+        raise SocketUnavailable(
+            f"file descriptor {fd} is no socket: {error.strerror}", hint="mend the .socket unit"
+        ) from None
     if handed.family != socket.AF_UNIX or handed.type != socket.SOCK_STREAM or not listening:
         handed.detach()
         raise SocketUnavailable(
-            f"the socket handed over as file descriptor {chosen} is no listening unix stream socket",
+            f"the socket handed over as file descriptor {fd} is no listening unix stream socket",
             hint="the .socket unit needs ListenStream= with a path",
         )
+    handed.setblocking(False)
     return handed
 
 
-def notify(*lines: str, environment: MutableMapping[str, str] = os.environ) -> bool:
+def notify(*lines: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Say `READY=1`, `STOPPING=1`, ... to whoever asked to be told. Never fails, never blocks."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address:

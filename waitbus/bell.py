@@ -142,6 +142,10 @@ class Bell:
             except (BlockingIOError, OSError):
                 return heard
 
+    def is_hanging(self) -> bool:
+        """Whether producers can find it: who removes the state folder takes the bell along."""
+        return self._path.exists()
+
     def close(self) -> None:
         self._socket.close()
         # A forked child has a copy of this object; the name belongs to the parent.

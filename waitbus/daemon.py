@@ -1,21 +1,20 @@
 """`waitbus serve`: one process, one nursery, readable as a picture.
 
-    nursery
-    ├─ signals      SIGTERM, SIGINT -> drain; a second one -> at once; SIGHUP -> reload
-    ├─ bell         ring -> sweep: read behind the head, encode once, fan out
-    ├─ accept       handshake, then for each subscriber a reader (hang-up) and a writer (channel or log -> socket)
-    ├─ heartbeat    lost rings, WATCHDOG, a frame for everybody, retention
-    └─ checkpoint   when enough rows came by
+nursery
+├─ signals      SIGTERM, SIGINT -> drain; a second one -> at once; SIGHUP -> reload
+├─ bell         ring -> sweep: read behind the head, encode once, fan out
+├─ accept       handshake, then for each subscriber a reader (hang-up) and a writer (channel or log -> socket)
+├─ heartbeat    lost rings, WATCHDOG, a frame for everybody
+└─ upkeep       retention; a checkpoint when enough rows came by
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
-import os
 import resource
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,24 +22,26 @@ import trio
 
 from waitbus import activation, bell, instance
 from waitbus.bell import Bell
-from waitbus.errors import ConfigError, LogError
+from waitbus.errors import ConfigError, WaitbusError
 from waitbus.hub.hub import Hub
 from waitbus.hub.listener import accept
 from waitbus.paths import bells_dir, log_path, runtime_dir, socket_path, state_dir
-from waitbus.store import Log
-from waitbus.store.checkpoint import ROWS, checkpoint
-from waitbus.store.retention import Retention, prune_chunk, strip_payloads
+from waitbus.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from waitbus.config import Config
 
 log = logging.getLogger("waitbus.daemon")
 
-CHUNK_PAUSE = 0.005
-"""s between two chunks of retention: producers and the sweep come first."""
+DESCRIPTORS = 1 << 20
+"""As many as anybody needs; some containers have a hard limit of a thousand million."""
+
+FREEZE_EVERY = 1000
+"""Registrations between which what is registered is declared no garbage: with ten thousand subscribers a full collection
+takes 0.4 s."""
 
 
 @attrs.define
@@ -51,68 +52,72 @@ class Daemon:
     load: Callable[[], Config]
     hub: Hub
     bell: Bell
-    listener: socket.socket
-    bound: tuple[Path, tuple[int, int]] | None
-    """The socket file that is ours to unlink; None where it was inherited."""
+    listener: instance.Listener
+    upkeep: Upkeep = attrs.field(init=False)
     accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     stopping: bool = False
+    frozen: int = 0
+    """How many had registered when the garbage collector was last told."""
+
+    def __attrs_post_init__(self) -> None:
+        self.upkeep = Upkeep(self.hub.path, lambda: self.config.retention)
+
+    def close(self) -> None:
+        self.listener.close()
+        self.bell.close()
+        self.hub.close()
 
 
 async def serve(
     config: Config,
     load: Callable[[], Config],
     *,
-    how: str = "by hand",
+    how: str | None = None,
     task_status: trio.TaskStatus[Path] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the log and the socket of the environment until SIGTERM or SIGINT, then drain. `started` carries the socket's path.
+
+    `how` says how the daemon was started; by default that is found out.
 
     Raises:
       DaemonRunning: this log or this socket is served already.
       SocketUnavailable, LogError, PathError: it cannot start.
     """
-    handed = activation.inherited()
-    how = "systemd socket" if handed is not None else how
-    locks = [instance.Lock(state_dir() / "daemon.lock", how=how)]
-    try:
-        if runtime_dir() != state_dir():
-            locks.append(instance.Lock(runtime_dir() / "daemon.lock", how=how))
-        _raise_descriptor_limit()
-        daemon = _open(config, load, handed, how)
-        try:
-            async with trio.open_nursery() as nursery:
-                await _run(daemon, nursery, task_status)
-        finally:
-            _close(daemon)
-    finally:
-        for lock in locks:
-            lock.release()
+    how = instance.started_by() if how is None else how
+    with contextlib.ExitStack() as stack:
+        # Two locks: sources and retention run once for each log, and a socket has one owner.
+        for folder in dict.fromkeys((state_dir(), runtime_dir())):
+            stack.callback(instance.Lock(folder / "daemon.lock", how=how).release)
+        stack.enter_context(_descriptors())
+        daemon = _open(config, load, how)
+        stack.callback(daemon.close)
+        async with trio.open_nursery() as nursery:
+            await _run(daemon, nursery, task_status)
 
 
-def _open(config: Config, load: Callable[[], Config], handed: socket.socket | None, how: str) -> Daemon:
-    path = socket_path()
-    bell = Bell(bells_dir())
-    try:
-        hub = Hub(log_path(), heartbeat=config.heartbeat_sec, stall_timeout=config.stall_timeout, how=how)
-        if handed is not None:
-            return Daemon(config, load, hub, bell, handed, None)
-        listener = instance.bind(path)
-        return Daemon(config, load, hub, bell, listener, (path, instance.identity(path)))
-    except BaseException:
-        bell.close()
-        raise
+def _open(config: Config, load: Callable[[], Config], how: str) -> Daemon:
+    with contextlib.ExitStack() as stack:
+        # The bell is up before the hub reads its head: nothing that is committed from there on is missed.
+        bell = Bell(bells_dir())
+        stack.callback(bell.close)
+        hub = Hub(log_path(), heartbeat=config.heartbeat_sec, stall_timeout=_seconds(config.stall_timeout), how=how)
+        stack.callback(hub.close)
+        handed = activation.inherited()
+        listener = instance.bind(socket_path()) if handed is None else instance.Listener(handed)
+        stack.pop_all()
+    return Daemon(config, load, hub, bell, listener)
 
 
 async def _run(daemon: Daemon, nursery: trio.Nursery, task_status: trio.TaskStatus[Path]) -> None:
     await nursery.start(_signals, daemon, nursery)
-    # The bell stood before the hub read its head: nothing that is committed from there on is missed.
-    await daemon.hub.sweep()
     nursery.start_soon(_hear, daemon)
     nursery.start_soon(_accept, daemon, nursery)
-    nursery.start_soon(_heartbeat, daemon)
-    nursery.start_soon(_checkpoints, daemon)
-    gc.freeze()
+    nursery.start_soon(_heartbeat, daemon, nursery)
+    nursery.start_soon(daemon.upkeep.run)
     bell.ring(bells_dir(), bell.HELLO)
+    gc.collect()
+    gc.freeze()
+    log.info("serving %s on %s", daemon.hub.path, socket_path())
     activation.notify("READY=1", f"STATUS=serving {daemon.hub.path}")
     task_status.started(socket_path())
 
@@ -134,11 +139,11 @@ async def _signals(
 
 async def _drain(daemon: Daemon, nursery: trio.Nursery) -> None:
     """Newcomers read the log at once; those who are here get all that was committed until now, then EOF."""
+    log.info("stopping; %d subscribers get what is committed", len(daemon.hub.subscribers))
     activation.notify("STOPPING=1")
-    if daemon.bound is not None:
-        instance.unlink_own(*daemon.bound)
+    daemon.listener.unlink()
     daemon.accepting.cancel()
-    with trio.move_on_after(daemon.config.drain_timeout):
+    with trio.move_on_after(_seconds(daemon.config.drain_timeout)):
         await daemon.hub.drain()
     nursery.cancel_scope.cancel()
 
@@ -148,82 +153,78 @@ def _reload(daemon: Daemon) -> None:
     try:
         daemon.config = daemon.load()
     except ConfigError as error:
-        log.error("%s; going on with what was in force (%s)", error.message, error.hint)
+        log.error("%s (%s); going on with what was in force", error.message, error.hint)
     else:
         daemon.hub.heartbeat = daemon.config.heartbeat_sec
-        daemon.hub.stall_timeout = daemon.config.stall_timeout or float("inf")
+        daemon.hub.stall_timeout = _seconds(daemon.config.stall_timeout)
         log.info("the configuration was read anew")
     activation.notify("READY=1")
 
 
-async def _hear(daemon: Daemon) -> None:
-    while True:
-        await trio.lowlevel.wait_readable(daemon.bell.fileno())
-        daemon.bell.drain()
-        await daemon.hub.sweep()
-        if daemon.hub.rows_swept >= ROWS:
-            daemon.hub.wants_checkpoint.set()
-
-
 async def _accept(daemon: Daemon, nursery: trio.Nursery) -> None:
     with daemon.accepting:
-        listener = trio.socket.from_stdlib_socket(daemon.listener)
-        try:
-            await accept(daemon.hub, listener, nursery)
-        finally:
-            if daemon.bound is not None:
-                listener.close()
+        await accept(daemon.hub, daemon.listener.sock, nursery)
+    daemon.listener.close()
 
 
-async def _heartbeat(daemon: Daemon) -> None:
+async def _hear(daemon: Daemon) -> None:
     while True:
-        await _retention(daemon)
+        try:
+            await trio.lowlevel.wait_readable(daemon.bell.fileno())
+        except trio.ClosedResourceError:
+            continue  # it was hung up anew
+        daemon.bell.drain()
+        await _look(daemon)
+
+
+async def _look(daemon: Daemon) -> None:
+    before = daemon.hub.rows_swept
+    await daemon.hub.sweep()
+    daemon.upkeep.swept(daemon.hub.rows_swept - before)
+
+
+async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
+    while True:
         await trio.sleep(daemon.hub.heartbeat)
+        _hang_bell(daemon)
+        # For events whose producer died before it rang. Not awaited: a log that cannot be read must not stop the heart.
+        nursery.start_soon(_look, daemon)
         await daemon.hub.beat()
+        if daemon.hub.registrations - daemon.frozen >= FREEZE_EVERY:
+            daemon.frozen = daemon.hub.registrations
+            gc.freeze()
         activation.notify("WATCHDOG=1")
 
 
-async def _retention(daemon: Daemon) -> None:
-    keep = Retention.of(daemon.config.retention)
-    past = Log(daemon.hub.path)
+def _hang_bell(daemon: Daemon) -> None:
+    """Where the state folder was removed, so was our bell: a new one, in the folder that producers know now."""
+    if daemon.bell.is_hanging():
+        return
     try:
-        while await trio.to_thread.run_sync(lambda: prune_chunk(past, keep) + strip_payloads(past, keep)):
-            daemon.hub.wants_checkpoint.set()
-            await trio.sleep(CHUNK_PAUSE)
-    except LogError as error:
-        log.warning("retention has to wait: %s", error.message)
-    finally:
-        past.close()
+        fresh = Bell(bells_dir())
+    except WaitbusError as error:
+        log.warning("the doorbell is gone and cannot be hung up anew: %s", error.message)
+        return
+    gone, daemon.bell = daemon.bell, fresh
+    trio.lowlevel.notify_closing(gone.fileno())
+    gone.close()
 
 
-async def _checkpoints(daemon: Daemon) -> None:
-    while True:
-        await daemon.hub.wants_checkpoint.wait()
-        daemon.hub.wants_checkpoint = trio.Event()
-        daemon.hub.rows_swept = 0
-        try:
-            await trio.to_thread.run_sync(checkpoint, daemon.hub.path)
-        except LogError as error:
-            log.debug("no checkpoint: %s", error.message)
-
-
-def _raise_descriptor_limit() -> None:
+@contextlib.contextmanager
+def _descriptors() -> Iterator[None]:
+    """Raise the limit of descriptors for this process; what it was is restored behind it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _close(daemon: Daemon) -> None:
-    if daemon.bound is not None:
-        instance.unlink_own(*daemon.bound)
-    daemon.bell.close()
-    daemon.hub.close()
-    if daemon.bound is not None:
-        daemon.listener.close()
-
-
-def started_by(environment: dict[str, str] | os._Environ[str] = os.environ) -> str:
-    """How the daemon was started, for `status`."""
-    if "INVOCATION_ID" in environment and os.getppid() == 1:
-        return "systemd unit"
-    return "by hand"
+def _seconds(setting: float | None) -> float:
+    """A duration of the configuration; `none` is for ever."""
+    return float("inf") if setting is None else setting

@@ -10,23 +10,19 @@ from __future__ import annotations
 import json
 import re
 import struct
-from json.encoder import encode_basestring as _quote
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from waitbus.errors import InvalidCursor, ProtocolError
+from waitbus.errors import ProtocolError
 from waitbus.events import (
     COLUMN_FIELDS,
     NAME,
     NAME_MAX,
     EventFrame,
-    EventId,
     Fields,
     Row,
-    log_id,
     make_event_id,
-    parse_event_id,
 )
 
 if TYPE_CHECKING:
@@ -122,7 +118,7 @@ def decode(body: bytes) -> dict[str, Any]:
       ProtocolError: it is not one JSON object in UTF-8.
     """
     try:
-        message = json.loads(body)
+        message = json.loads(body.decode())  # bytes would be taken for UTF-16 where they look like it
     except (ValueError, RecursionError):
         raise ProtocolError("a frame that is not JSON", hint="a frame is one JSON object in UTF-8") from None
     if not isinstance(message, dict):
@@ -147,7 +143,7 @@ class Position:
 
 @attrs.frozen
 class Subscribe:
-    """What a client asked for. `since` is an event id, `position` or `since_ns` its form in the extension."""
+    """What a client asked for. `since` is an event id, `position` or `at_ns` its form in the extension."""
 
     filters: tuple[str, ...] = ("*",)
     event_types: frozenset[str] | None = None
@@ -157,7 +153,7 @@ class Subscribe:
     status: bool = False
     match: tuple[tuple[str, ...], ...] | None = None
     position: Position | None = None
-    since_ns: int | None = None
+    at_ns: int | None = None
 
     def admits(self, row: Row) -> bool:
         """Whether the filters and event types of protocol 1 let the event through."""
@@ -216,7 +212,7 @@ def _event_types(value: Any) -> frozenset[str] | None:
 def _extended(base: Subscribe, ext: Any) -> Subscribe:
     if not isinstance(ext, dict):
         raise ProtocolError("ext", hint="an object")
-    position, since_ns = _ext_since(ext.get("since"))
+    position, at_ns = _ext_since(ext.get("since"))
     return attrs.evolve(
         base,
         extended=True,
@@ -224,7 +220,7 @@ def _extended(base: Subscribe, ext: Any) -> Subscribe:
         status=ext.get("status") is True,
         match=_ext_match(ext.get("match")),
         position=position,
-        since_ns=since_ns,
+        at_ns=at_ns,
     )
 
 
@@ -234,7 +230,10 @@ def _ext_match(value: Any) -> tuple[tuple[str, ...], ...] | None:
     well_formed = (
         isinstance(value, list)
         and len(value) <= ALTERNATIVES_MAX
-        and all(isinstance(one, list) and len(one) <= TERMS_MAX and all(isinstance(term, str) for term in one) for one in value)
+        and all(
+            isinstance(one, list) and len(one) <= TERMS_MAX and all(isinstance(term, str) for term in one)
+            for one in value
+        )
     )
     if not well_formed:
         raise ProtocolError("match", hint=f"a list of at most {ALTERNATIVES_MAX} lists of at most {TERMS_MAX} terms")
@@ -265,7 +264,8 @@ def version_rejected() -> bytes:
     return pack(
         {
             "reason": "version",
-            "remediation": "This daemon speaks broadcast wire protocol v1; send 'proto': 1 (or omit it) in the subscribe envelope.",
+            "remediation": "This daemon speaks broadcast wire protocol v1; "
+            "send 'proto': 1 (or omit it) in the subscribe envelope.",
             "supported": [1],
             "kind": "subscribe_rejected",
         }
@@ -301,61 +301,6 @@ def gap(reason: str, first: int, last: int, name: str) -> bytes:
 
 def replay_complete(seq: int) -> bytes:
     return pack({"seq": seq, "kind": "replay_complete"})
-
-
-# -- from daemon to client: events -------------------------------------------------------------------------------------
-
-
-def event_v1(row: Row, tag: int) -> bytes:
-    """The event as clients of 0.2 know it: 23 keys in `fields`, then the source's own."""
-    own: dict[str, Any] = json.loads(row.fields)
-    fields: dict[str, Any] = {key: own.get(key) for key in V1_FIELDS}
-    for key in COLUMN_FIELDS:
-        fields[key] = getattr(row, key)
-    fields.update(own)
-    event_id = make_event_id(row.at_ms, tag, row.seq)
-    message = {
-        "event_id": event_id,
-        "event_type": row.event_type,
-        "owner": row.owner,
-        "repo": row.repo,
-        "received_at": row.received_at,
-        "delivery_id": row.delivery_id,
-        "summary": row.summary,
-        "fields": fields,
-        "kind": "event",
-    }
-    frame = pack(message)
-    return frame if len(frame) <= MAX_FRAME + 4 else _truncated(event_id, own.get("msg_correlation_id"), None)
-
-
-def event_lean(row: Row, tag: int) -> bytes:
-    """The event without nulls and doubled keys; `fields` is copied from the log as it stands, neither parsed nor built."""
-    event_id = make_event_id(row.at_ms, tag, row.seq)
-    status = f'"status":{_quote(row.status)},' if row.status is not None else ""
-    conclusion = f'"conclusion":{_quote(row.conclusion)},' if row.conclusion is not None else ""
-    frame = pack_text(
-        f'{{"event_id":"{event_id}","seq":{row.seq},"source":{_quote(row.source)},"event_type":{_quote(row.event_type)},'
-        f'"owner":{_quote(row.owner)},"repo":{_quote(row.repo)},"received_at":{row.received_at},'
-        f'"delivery_id":{_quote(row.delivery_id)},{status}{conclusion}"ingest_method":{_quote(row.ingest_method)},'
-        f'"summary":{_quote(row.summary)},"fields":{row.fields},"kind":"event"}}'
-    )
-    if len(frame) <= MAX_FRAME + 4:
-        return frame
-    return _truncated(event_id, json.loads(row.fields).get("msg_correlation_id"), row.seq)
-
-
-def _truncated(event_id: str, correlation_id: str | None, seq: int | None) -> bytes:
-    message: dict[str, Any] = {"event_id": event_id}
-    if seq is not None:
-        message["seq"] = seq
-    message |= {
-        "reason": "payload exceeds MAX_FRAME_BYTES",
-        "correlation_id": correlation_id,
-        "max_frame_bytes": MAX_FRAME,
-        "kind": "truncated",
-    }
-    return pack(message)
 
 
 # -- events as clients read them ---------------------------------------------------------------------------------------
@@ -404,16 +349,3 @@ def frame_of_row(row: Row, tag: int) -> EventFrame:
         seq=row.seq,
         source=row.source,
     )
-
-
-def position_of(event_id: str) -> EventId | None:
-    """The place an event id names; None where it is well formed and none of ours."""
-    try:
-        return parse_event_id(event_id)
-    except InvalidCursor:
-        return None
-
-
-def position_text(tag: int, seq: int) -> dict[str, Any]:
-    """A position as the extension `since` takes it."""
-    return {"seq": seq, "log_id": log_id(tag)}

@@ -23,6 +23,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Agents": {},
     "Sources": {},
     "Set up": {
+        "serve": ("waitbus.cli.serve:serve", "serve the bus to many waiters at once"),
+        "init": ("waitbus.cli.init:init", "make the folders, the log and a config file"),
         "config": ("waitbus.cli.config:config", "check, explain and show the configuration"),
         "broadcast": ("waitbus.cli.broadcast:broadcast", "look at the bus as it runs: serve, tap"),
         "completion": ("waitbus.cli.completion:completion", "print the completion script of bash, zsh or fish"),

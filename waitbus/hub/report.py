@@ -6,19 +6,26 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from waitbus import __version__
+from waitbus import __version__, wire
 from waitbus.events import log_id
-from waitbus.wire import MAX_FRAME, _compact
 
 if TYPE_CHECKING:
     from waitbus.hub.hub import Hub
     from waitbus.hub.subscriber import Subscriber
 
+ROOM = wire.MAX_FRAME - 2048
+"""Bytes for the rows of subscribers."""
 
-def report(hub: Hub, asking: Subscriber) -> dict[str, Any]:
-    """The message behind the ack of a subscription with `ext.status`; the asking one is not counted. It fits a frame."""
+PREDICATE_MAX = 200
+
+
+def report(hub: Hub, asking: Subscriber) -> bytes:
+    """The frame behind the ack of a subscription with `ext.status`; the asking one is not counted.
+
+    It always fits: where there are too many subscribers for one frame it has the laggards and the oldest, and the count of all.
+    """
     rows = [_row(hub, sub) for sub in hub.subscribers if sub is not asking]
-    rows.sort(key=lambda row: row["since"])
+    rows.sort(key=lambda row: (not row["lag"], row["since"]))
     message = {
         "pid": os.getpid(),
         "version": __version__,
@@ -27,21 +34,28 @@ def report(hub: Hub, asking: Subscriber) -> dict[str, Any]:
         "log": {"path": os.fspath(hub.path), "log_id": log_id(hub.tag), "seq": hub.head},
         "subscriber_count": len(rows),
         "lagging_count": sum(row["lag"] > 0 for row in rows),
-        "subscribers": rows,
+        "subscribers": _fitting(rows),
         "kind": "daemon_status",
     }
-    while len(_compact(message).encode()) > MAX_FRAME - 1024:
-        del rows[len(rows) // 2 :]
-    return message
+    return wire.pack(message)
+
+
+def _fitting(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    size = 0
+    for number, row in enumerate(rows):
+        size += len(wire.pack(row))
+        if size > ROOM:
+            return rows[:number]
+    return rows
 
 
 def _row(hub: Hub, sub: Subscriber) -> dict[str, Any]:
     """`lag` is in events; `since` in ns since the epoch."""
-    seq = max(hub.head, sub.floor) if sub.live else sub.floor
     asked = [", ".join(terms) for terms in sub.asked.match] if sub.asked.match is not None else list(sub.asked.filters)
+    seq = hub.position(sub)
     return {
         "pid": sub.pid,
-        "predicate": " | ".join(asked)[:200],
+        "predicate": " | ".join(asked)[:PREDICATE_MAX],
         "seq": seq,
         "lag": max(0, hub.head - seq),
         "since": sub.since_ns,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from waitbus.wire import Subscribe
 
 CHANNEL_PAGES = 16
+CHANNEL_BYTES = 1024 * 1024
+"""What a channel holds, whichever is reached first. The frames of a filtered subscriber are its own, not shared pages."""
+
 BLOB_MAX = 256 * 1024
 """Bytes a writer joins into one send."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Subscriber:
     """`floor`: never send a seq at or below it. `live`: fed by the sweep; otherwise its writer reads the log from `floor`.
 
@@ -29,60 +33,71 @@ class Subscriber:
     pid: int | None
     floor: int
     live: bool
-    since_ns: int
-    send: trio.MemorySendChannel[bytes] = attrs.field(init=False)
-    receive: trio.MemoryReceiveChannel[bytes] = attrs.field(init=False)
+    replay_to: int
+    """The log's last seq at registration: behind it `replay_complete` is said, and the sweep takes over."""
+    channel_pages: int = CHANNEL_PAGES
+    since_ns: int = attrs.field(factory=time.time_ns)
+    """When it registered, in ns since the epoch."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Around the whole subscription."""
     stall: trio.CancelScope | None = None
-    """Around the send in progress: its deadline is moved when the daemon drains."""
+    """Around a wait for room in the kernel's buffer: its deadline is moved when the daemon drains."""
+    told: int = 0
+    """Up to here, pruned events were reported as a gap."""
     caught_up: bool = False
     """Whether `replay_complete` was said."""
+    queued: int = 0
+    """Bytes in the channel."""
+    _send: trio.MemorySendChannel[bytes] = attrs.field(init=False)
+    _receive: trio.MemoryReceiveChannel[bytes] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.send, self.receive = trio.open_memory_channel[bytes](CHANNEL_PAGES)
+        self._send, self._receive = trio.open_memory_channel[bytes](self.channel_pages)
 
     @property
     def lean(self) -> bool:
         return self.asked.lean
 
-    @property
-    def queued(self) -> int:
-        return self.receive.statistics().current_buffer_used
-
-    def matches(self, page: EncodedPage, index: int) -> bool:
-        if not self.asked.admits(page.rows[index]):
-            return False
-        return self.wanted is None or self.wanted.matches(page.document(index))
-
     def select(self, page: EncodedPage) -> bytes:
         """The frames of a page that this subscriber gets."""
         if self.asked.unfiltered:
-            return page.blob(self.lean, self.floor)
-        chosen = (i for i, row in enumerate(page.rows) if row.seq > self.floor and self.matches(page, i))
-        return page.join(chosen, self.lean)
+            return page.blob(self.asked.lean, self.floor)
+        indices = range(page.begin(self.floor), len(page.rows))
+        return page.join([index for index in indices if self._wants(page, index)], self.asked.lean)
 
-    def offer(self, blob: bytes, head: int) -> None:
-        """Hand frames to the writer; a full channel makes a laggard of it, which goes on from `head` by the log."""
+    def _wants(self, page: EncodedPage, index: int) -> bool:
+        return self.asked.admits(page.rows[index]) and (
+            self.wanted is None or self.wanted.matches(page.document(index))
+        )
+
+    # -- the channel ---------------------------------------------------------------------------------------------------
+
+    def put(self, blob: bytes) -> bool:
+        """Queue frames for the writer; False, and nothing queued, where the channel is full or closed."""
+        if self.queued and self.queued + len(blob) > CHANNEL_BYTES:
+            return False
         try:
-            self.send.send_nowait(blob)
-        except trio.WouldBlock:
-            self.live = False
-            self.floor = max(self.floor, head)
+            self._send.send_nowait(blob)
+        except (trio.WouldBlock, trio.ClosedResourceError):
+            return False
+        self.queued += len(blob)
+        return True
 
-    def gather(self, blob: bytes) -> bytes:
-        """The blob and what else is queued, as one send."""
-        blobs, size = [blob], len(blob)
-        while size < BLOB_MAX:
-            try:
-                blob = self.receive.receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
-            blobs.append(blob)
-            size += len(blob)
+    async def take(self) -> bytes:
+        """What is queued, up to `BLOB_MAX` bytes as one blob; waits for something, and gives b"" once the channel is closed."""
+        try:
+            blobs = [await self._receive.receive()]
+        except trio.EndOfChannel:
+            return b""
+        size = len(blobs[0])
+        while self.queued > size < BLOB_MAX:
+            blobs.append(self._receive.receive_nowait())
+            size += len(blobs[-1])
+        self.queued -= size
         return b"".join(blobs)
 
-    def hurry(self, seconds: float) -> None:
-        """Give a send in progress at most this long."""
+    def finish(self, stall: float) -> None:
+        """Nothing more is put; a writer that waits for room gets `stall` s from now."""
+        self._send.close()
         if self.stall is not None:
-            self.stall.deadline = min(self.stall.deadline, trio.current_time() + seconds)
+            self.stall.deadline = min(self.stall.deadline, trio.current_time() + stall)

@@ -1,0 +1,83 @@
+"""What the daemon does for the log besides serving it: retention and checkpoints, in threads, in small bites."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from waitbus.errors import LogError
+from waitbus.store import Log
+from waitbus.store.checkpoint import ROWS, checkpoint
+from waitbus.store.retention import Retention, prune_chunk, strip_payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from waitbus.config import RetentionTable
+
+log = logging.getLogger("waitbus.daemon")
+
+RETENTION_EVERY = 600.0
+"""s between two looks for what has expired. By size, producers prune by themselves too."""
+
+CHUNK_PAUSE = 0.005
+"""s between two chunks of retention: producers and the sweep come first."""
+
+CHECKPOINT_PAUSE = 0.1
+"""s between two checkpoints: under load each is worth more if it is rarer."""
+
+
+@attrs.define
+class Upkeep:
+    """`rows` is how many rows were fanned out since the last checkpoint; `enough` wakes the next one."""
+
+    path: Path
+    retention: Callable[[], RetentionTable]
+    """What the configuration in force says."""
+    rows: int = 0
+    enough: trio.Event = attrs.field(factory=trio.Event)
+
+    def swept(self, rows: int) -> None:
+        """So many rows came by."""
+        self.rows += rows
+        if self.rows >= ROWS:
+            self.enough.set()
+
+    async def run(self) -> None:
+        """Both, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._checkpoints)
+            nursery.start_soon(self._retention)
+
+    async def _checkpoints(self) -> None:
+        while True:
+            await self.enough.wait()
+            self.enough, self.rows = trio.Event(), 0
+            try:
+                await trio.to_thread.run_sync(checkpoint, self.path)
+            except LogError as error:
+                log.debug("no checkpoint: %s", error.message)
+            await trio.sleep(CHECKPOINT_PAUSE)
+
+    async def _retention(self) -> None:
+        while True:
+            try:
+                await self.prune()
+            except LogError as error:
+                log.warning("retention has to wait: %s", error.message)
+            await trio.sleep(RETENTION_EVERY)
+
+    async def prune(self) -> None:
+        """Let go of what the configuration does not keep, chunk by chunk."""
+        keep = Retention.of(self.retention())
+        past = Log(self.path)
+        try:
+            while count := await trio.to_thread.run_sync(lambda: prune_chunk(past, keep) + strip_payloads(past, keep)):
+                self.swept(count)
+                await trio.sleep(CHUNK_PAUSE)
+        finally:
+            past.close()
