@@ -79,7 +79,7 @@ class Config:
         default=60.0,
         validator=_positive,
         metadata=_about(
-            "s between two heartbeats of the daemon; silence of 2.5 heartbeats makes a client read the log itself."
+            "Seconds between two heartbeats of the daemon; silence of 2.5 heartbeats makes a client read the log itself."
         ),
     )
     stall_timeout: Seconds = attrs.field(
@@ -109,7 +109,12 @@ class Config:
 ENVIRONMENT = {"WAITBUS_LOG_LEVEL": "log_level", "WAITBUS_HEARTBEAT_SEC": "heartbeat_sec"}
 """Variables that win over the file."""
 
-OF_OLD = frozenset({"metrics_snapshot_period_sec", "metrics_port", "stall_threshold_min", "fs_watch_path"})
+OF_OLD = frozenset(
+    {
+        *("fs_watch_path", "metrics_port", "metrics_snapshot_period_sec", "stall_threshold_min"),
+        *("mcp_event_types", "mcp_filter", "mcp_since", "prom_owner", "prom_repo"),
+    }
+)
 """Keys that a file written for 0.2 may have and that mean nothing here; `config validate` names them."""
 
 

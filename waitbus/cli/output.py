@@ -58,6 +58,10 @@ def be_quiet(on: bool = True) -> None:
     _voice.quiet = on
 
 
+def is_quiet() -> bool:
+    return _voice.quiet
+
+
 def speak_json(on: bool = True) -> None:
     """Errors, too, are JSON from here on (`--json`)."""
     _voice.json = on

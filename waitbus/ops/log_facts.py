@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import time
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
 
 import attrs
 
@@ -14,10 +12,11 @@ from waitbus.errors import LogUnavailable
 from waitbus.events import log_id
 from waitbus.store import schema
 from waitbus.store.failures import translated
-from waitbus.store.log import seq_before
 from waitbus.store.retention import live_bytes
+from waitbus.store.rows import seq_before
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -80,8 +79,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
                 f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event"
             )
         # Not mode=rw: as the last one to close, a reader would checkpoint; that is an fsync or four, and not what it came for.
-        uri = f"file:{quote(str(path).encode())}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)) as db:
+        with contextlib.closing(schema.connect(path, mode="ro", busy_timeout=BUSY_TIMEOUT)) as db:
             yield db
 
 
@@ -94,7 +92,7 @@ def facts(path: Path, *, now: float | None = None) -> LogFacts:
     now = time.time() if now is None else now
     with reading(path) as db:
         db.execute("BEGIN")
-        meta = schema.read_meta(db, path, write=False)
+        meta = schema.read_meta(db, path)
         first, last = _end(db, "ASC"), _end(db, "DESC")
         recent = last[0] - max(seq_before(db, int((now - RATE_WINDOW) * 1000)), meta["pruned_to"]) if last[0] else 0
         return LogFacts(

@@ -1,0 +1,98 @@
+"""What `waitbus init` makes, and why each of it is safe to make again: nothing that is there is written over."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from waitbus import paths
+from waitbus.errors import ConfigError, LogReadOnly
+from waitbus.ops.config_schema import toml_example
+from waitbus.store import shared
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MODE = 0o700
+OLD_LOG = "github.db"
+"""The log of 0.2, which had the same state directory."""
+
+
+class Step(NamedTuple):
+    """One thing that was looked at. `action`: `made`, `changed` (its mode), `there`."""
+
+    action: str
+    kind: str
+    path: Path
+
+
+def prepare(*, dry_run: bool = False) -> Iterator[Step]:
+    """Make folders, log and config file, as far as they are not there; with `dry_run` only say what would be made.
+
+    Raises:
+      PathError, LogError: a folder is somebody else's or cannot be made, or the log cannot be opened.
+      ConfigError: the config file cannot be written.
+    """
+    folders = (paths.state_dir(), paths.bells_dir(), paths.cursors_dir(), paths.runtime_dir(), paths.config_dir())
+    for folder in dict.fromkeys(folders):
+        yield Step(_folder(folder, dry_run), "folder", folder)
+    yield Step(_log(paths.log_path(), dry_run), "log", paths.log_path())
+    yield Step(_config(paths.config_path(), dry_run), "config", paths.config_path())
+
+
+def old_log() -> Path | None:
+    """A log of 0.2 in the state directory."""
+    path = paths.state_dir() / OLD_LOG
+    return path if path.is_file() else None
+
+
+def _folder(folder: Path, dry_run: bool) -> str:
+    if not folder.exists():
+        if not dry_run:
+            paths.own_directory(folder)
+        return "made"
+    facts = folder.stat()
+    if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) & ~MODE:
+        if not dry_run:
+            _chmod(folder)
+        return "changed"
+    paths.own_directory(folder)  # it is there: this only refuses one that is a file, or another user's
+    return "there"
+
+
+def _chmod(folder: Path) -> None:
+    try:
+        folder.chmod(MODE)
+    except OSError as error:
+        raise LogReadOnly(f"cannot change the mode of {folder}: {error.strerror}", hint=f"chmod 700 {folder}") from None
+
+
+def _log(path: Path, dry_run: bool) -> str:
+    there = path.exists() and path.stat().st_size > 0
+    if not dry_run:
+        shared(path).facts()
+    return "there" if there else "made"
+
+
+def _config(path: Path, dry_run: bool) -> str:
+    if path.exists():
+        return "there"
+    if dry_run:
+        return "made"
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(toml_example(), encoding="utf-8")
+        fresh.chmod(0o600)
+        # A link and not a rename: whoever wrote the file in the meantime keeps it.
+        os.link(fresh, path)
+    except FileExistsError:
+        return "there"
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", hint="make space, or set WAITBUS_CONFIG_DIR"
+        ) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    return "made"
