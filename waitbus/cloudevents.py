@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from waitbus.events import EventFrame
 
 FLAT_FIELDS = (
-    *("run_id", "workflow_name", "head_branch", "head_sha", "status", "conclusion", "job_id", "job_name", "parent_run_id"),
+    *(
+        "run_id",
+        "workflow_name",
+        "head_branch",
+        "head_sha",
+        "status",
+        "conclusion",
+        "job_id",
+        "job_name",
+        "parent_run_id",
+    ),
     *("alert_name", "alert_severity", "alert_fingerprint"),
     *("msg_to", "msg_from", "msg_correlation_id", "msg_reply_to", "msg_thread", "msg_body"),
 )

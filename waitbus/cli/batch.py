@@ -40,7 +40,9 @@ def events(file: BinaryIO, name: str, source: str) -> Iterator[EventInsert]:
             continue
         count += 1
         if count > EVENTS_MAX:
-            raise Usage(f"{where} has more than {EVENTS_MAX:,} events", hint="emit it in parts: each batch is one transaction")
+            raise Usage(
+                f"{where} has more than {EVENTS_MAX:,} events", hint="emit it in parts: each batch is one transaction"
+            )
         yield _event(data, f"{where}, line {number}", source)
 
 
@@ -61,7 +63,9 @@ def _event(data: bytes, where: str, source: str) -> EventInsert:
     except InvalidValue as error:
         raise Usage(f"{where}: {error.message}", hint=error.hint) from None
     except TypeError:
-        raise Usage(f"{where} has no event_type", hint='{"event_type": "deploy_finished"} is the least of an event') from None
+        raise Usage(
+            f"{where} has no event_type", hint='{"event_type": "deploy_finished"} is the least of an event'
+        ) from None
 
 
 def _object(data: bytes, where: str) -> dict[str, Any]:
@@ -74,14 +78,16 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise Usage(f"{where} is not JSON: {error}", hint="a batch has one JSON object on each line") from None
     if not isinstance(value, dict):
-        raise Usage(f"{where} is no JSON object", hint='as in {"event_type": "deploy_finished", "conclusion": "success"}')
+        raise Usage(
+            f"{where} is no JSON object", hint='as in {"event_type": "deploy_finished", "conclusion": "success"}'
+        )
     return value
 
 
 def _refuse_key(key: str, where: str) -> NoReturn:
     meant = near(key, sorted(KEYS))
     hint = f"did you mean {meant!r}? " if meant else ""
-    raise Usage(f"{where} has the unknown key {key[:80]!r}", hint=f"{hint}facts of your own stand in \"fields\"")
+    raise Usage(f"{where} has the unknown key {key[:80]!r}", hint=f'{hint}facts of your own stand in "fields"')
 
 
 def _converted(value: dict[str, Any]) -> dict[str, Any]:

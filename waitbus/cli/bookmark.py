@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def bookmark() -> None:
     """Keep a reader's place in the log under a name.
 
-    A bookmark is moved by whoever reads with `--bookmark NAME`, after an event was handled; so it may be handled twice, and is never
-    left out.
+    A bookmark is moved by whoever reads with `--bookmark NAME`, after an event was handled; so it may be handled twice,
+    and is never left out.
     """
 
 
@@ -89,9 +89,8 @@ def bookmark_delete(name: str, as_json: bool) -> int:
 
 
 def _place(log: Log, name: str) -> dict[str, Any]:
-    """Where a bookmark stands: `state` is `ok`, `gap`, `other_log`, `unknown` or `damaged`; `behind` is how many events it has to come."""
-    from waitbus.client.history import position
-    from waitbus.client.start import Start
+    """Where a bookmark stands, and how many events are behind it; `state` is `ok gap other_log unknown` or `damaged`."""
+    from waitbus.client.start import Start, position
 
     try:
         cursor = bookmarks.read(name)

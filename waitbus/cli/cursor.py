@@ -21,7 +21,8 @@ from waitbus.store import shared
 def cursor(as_json: bool) -> None:
     """Print the cursor of now: what comes later is behind it.
 
-    A cursor is an event id, and every event id is a cursor: --since takes both. That of an empty log stands before the first event.
+    A cursor is an event id, and every event id is a cursor: --since takes both. That of an empty log stands before the
+    first event.
     """
     facts = shared().facts()
     event_id = make_event_id(facts.last_at_ms, facts.tag, facts.last)

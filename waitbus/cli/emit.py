@@ -35,7 +35,7 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
     examples=[
         ("waitbus emit deploy_finished --conclusion success --field env=staging", 0),
         ("waitbus emit agent_message --from ci --to alice --body 'main is green' --json", 0),
-        ("echo '{\"event_type\": \"nightly\", \"conclusion\": \"failure\"}' | waitbus emit --batch -", 0),
+        ('echo \'{"event_type": "nightly", "conclusion": "failure"}\' | waitbus emit --batch -', 0),
     ],
 )
 @argument("type", required=False, note="event type, as in deploy_finished")
@@ -46,7 +46,9 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
 @option("--summary", metavar="TEXT", group="What", help="One sentence for people [default: made of the rest].")
 @option("--owner", metavar="OWNER", group="What", help="Whose it is [default: local].")
 @option("--repo", metavar="REPO", group="What", help="Of which repository or project [default: the source].")
-@option("--field", "fields", metavar="KEY=VALUE", multiple=True, group="What", help="A fact of your own; may be repeated.")
+@option(
+    "--field", "fields", metavar="KEY=VALUE", multiple=True, group="What", help="A fact of your own; may be repeated."
+)
 @option("--payload-json", metavar="JSON", group="What", help="The whole story, as JSON: text, @FILE, or - for stdin.")
 @option("--to", "msg_to", metavar="NAME", group="Message", help="Whom it is for.")
 @option("--from", "msg_from", metavar="NAME", group="Message", help="Who says it.")
@@ -56,9 +58,22 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
 @option("--delivery-id", metavar="ID", group="Record", help="Idempotency key: a second event with it is not written.")
 @option("--received-at", type=TIME, metavar="TIME", group="Record", help="When it happened [default: now].")
 @option("--ingest-method", metavar="WORD", group="Record", help="The way it came [default: api].")
-@option("--batch", metavar="FILE", group="Record", help="Many events, one JSON object a line, from FILE or - (stdin); all or none.")
-@option("--db", type=click.Path(), metavar="FILE", group="Record", help="Another log than the one of WAITBUS_STATE_DIR.")
-@option("--format", "form", type=click.Choice(["text", "json", "cloudevent"]), group="Output", help="How to print it [default: text].")
+@option(
+    "--batch",
+    metavar="FILE",
+    group="Record",
+    help="Many events, one JSON object a line, from FILE or - (stdin); all or none.",
+)
+@option(
+    "--db", type=click.Path(), metavar="FILE", group="Record", help="Another log than the one of WAITBUS_STATE_DIR."
+)
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "cloudevent"]),
+    group="Output",
+    help="How to print it [default: text].",
+)
 @json_option
 @quiet_option
 def emit(
@@ -72,10 +87,10 @@ def emit(
 ) -> None:
     """Write an event and wake whoever waits for it.
 
-    A value of --field is JSON's true, false, null or plain number where it reads as one, else text; "1" in quotes is text. Where the
-    delivery id is in the log already nothing is written, and the first event with it is printed. A line of a batch has the keys
-    event_type, source, owner, repo, status, conclusion, summary, fields, payload_json, delivery_id, received_at, ingest_method, and
-    those of the well-known fields (head_sha, msg_to, ...).
+    A value of --field is JSON's true, false, null or plain number where it reads as one, else text; "1" in quotes is
+    text. Where the delivery id is in the log already nothing is written, and the first event with it is printed. A
+    line of a batch has the keys event_type, source, owner, repo, status, conclusion, summary, fields, payload_json,
+    delivery_id, received_at, ingest_method, and those of the well-known fields (head_sha, msg_to, ...).
     """
     if form == "json":
         output.speak_json()
@@ -113,7 +128,9 @@ def _emit_one(event_type: str, db: str | None, given: dict[str, Any]) -> EmitRes
     doubt_source(event.source)
     result = emit(event, db_path=_log_path(db))
     if not result.inserted:
-        output.talk(f"delivery id {event.delivery_id!r} is in the log already: nothing was written, this is the first event with it")
+        output.talk(
+            f"delivery id {event.delivery_id!r} is in the log already: nothing was written, this is the first event with it"
+        )
     return result
 
 
@@ -144,13 +161,20 @@ def _fields(texts: tuple[str, ...], named: dict[str, str | None]) -> dict[str, A
 
 def _check_key(text: str, key: str, sign: str, before: dict[str, Any], named: dict[str, str | None]) -> None:
     if not sign or not key.strip():
-        raise Usage(f"--field {_shown(text)} has no {'=' if key.strip() else 'key'}", hint="write --field KEY=VALUE, as in env=staging")
+        raise Usage(
+            f"--field {_shown(text)} has no {'=' if key.strip() else 'key'}",
+            hint="write --field KEY=VALUE, as in env=staging",
+        )
     bare = key.removeprefix("fields.")
     if bare in OWN_OPTION:
         option = f"--{bare.replace('_', '-')}"
-        raise Usage(f"--field {_shown(text)}: {bare} has an option of its own", hint=f"write {option} {text.partition('=')[2]}")
+        raise Usage(
+            f"--field {_shown(text)}: {bare} has an option of its own", hint=f"write {option} {text.partition('=')[2]}"
+        )
     if bare != key:
-        raise Usage(f"--field {_shown(text)} begins with 'fields.'", hint=f"write --field {text.removeprefix('fields.')}")
+        raise Usage(
+            f"--field {_shown(text)} begins with 'fields.'", hint=f"write --field {text.removeprefix('fields.')}"
+        )
     if key in before:
         raise Usage(f"--field {key} is given twice", hint="a field has one value")
     if named.get(key) is not None:
@@ -178,7 +202,10 @@ def _emit_batch(name: str, db: str | None, event_type: str | None, given: dict[s
     others = [key for key, value in given.items() if value not in (None, ()) and key != "source"]
     if event_type is not None or others:
         what = "an event type" if event_type is not None else _option_name(others[0])
-        raise Usage(f"--batch and {what} are given", hint="each line of a batch says all of its event; only --source is a default")
+        raise Usage(
+            f"--batch and {what} are given",
+            hint="each line of a batch says all of its event; only --source is a default",
+        )
     default = source_name(given["source"])
     with opened("--batch", name) as file:
         batch = list(events(file, name, default))
@@ -224,14 +251,18 @@ def opened(option: str, name: str) -> Iterator[BinaryIO]:
         with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
             yield file
     except OSError as error:
-        raise Usage(f"{option} {_shown(name)} cannot be read: {error.strerror}", hint="give the name of a file, or - for stdin") from None
+        raise Usage(
+            f"{option} {_shown(name)} cannot be read: {error.strerror}", hint="give the name of a file, or - for stdin"
+        ) from None
 
 
 def _decoded(option: str, name: str, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Usage(f"{option} {_shown(name)} is not UTF-8: {error.reason} at byte {error.start}", hint="JSON is UTF-8") from None
+        raise Usage(
+            f"{option} {_shown(name)} is not UTF-8: {error.reason} at byte {error.start}", hint="JSON is UTF-8"
+        ) from None
 
 
 def _log_path(db: str | None) -> str | None:

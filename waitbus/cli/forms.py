@@ -26,7 +26,9 @@ def form_options(default: Form, forms: tuple[Form, ...] = ("text", "json", "clou
     """`--json`, `--text` and `--format`: passed as `as_json`, `as_text` and `form`, to be given to `chosen`."""
 
     def add(function: F) -> F:
-        choice = option("--format", "form", type=click.Choice(forms), group="Output", help=f"How to print it [default: {default}].")
+        choice = option(
+            "--format", "form", type=click.Choice(forms), group="Output", help=f"How to print it [default: {default}]."
+        )
         text = option("--text", "as_text", is_flag=True, group="Output", help="Print one line an event, for people.")
         return choice(json_option(text(function)))
 

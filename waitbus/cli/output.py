@@ -16,7 +16,7 @@ from waitbus.errors import EXIT_LOG, EXIT_NO, WaitbusError
 
 TYPE_CHECKING = False  # typing is 8 ms; mypy knows the name by itself
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn, TextIO
 
 EXIT_PIPE = 141
@@ -102,6 +102,16 @@ def record(value: Mapping[str, Any], *, flush: bool = True) -> None:
     from waitbus.render import json_line
 
     data(json_line(value, ascii_only=not _is_utf8(sys.stdout)), flush=flush)
+
+
+def array(values: Sequence[Mapping[str, Any]]) -> None:
+    """A JSON array with one object a line: as a whole it is JSON, and `grep` finds a whole object."""
+    from waitbus.render import json_line
+
+    ascii_only = not _is_utf8(sys.stdout)
+    lines = (json_line(value, ascii_only=ascii_only) for value in values)
+    body = ",\n".join(lines)
+    data(f"[\n{body}\n]" if body else "[]")
 
 
 def verdict(word: str, stream: TextIO | None = None) -> str:

@@ -32,10 +32,28 @@ _SECONDS = re.compile(r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]{1,2})?|[0-9]+\.")
 def filter_options(function: F) -> F:
     """`--filters`, `--event-types`, `--source`, `--match`: passed under these names, to be given to `wanted`."""
     for add in (
-        option("--match", metavar="TERM", multiple=True, group="Which", help="Only events that have KEY=VALUE, KEY!=VALUE, ...; all of these."),
+        option(
+            "--match",
+            metavar="TERM",
+            multiple=True,
+            group="Which",
+            help="Only events that have KEY=VALUE, KEY!=VALUE, ...; all of these.",
+        ),
         option("--source", metavar="NAME", multiple=True, group="Which", help="Only this source; any of these."),
-        option("--event-types", metavar="TYPE", multiple=True, group="Which", help="Only these types, parted by commas or repeated."),
-        option("--filters", metavar="OWNER/REPO", multiple=True, group="Which", help="Only owner/repo or owner/*, parted by commas or repeated."),
+        option(
+            "--event-types",
+            metavar="TYPE",
+            multiple=True,
+            group="Which",
+            help="Only these types, parted by commas or repeated.",
+        ),
+        option(
+            "--filters",
+            metavar="OWNER/REPO",
+            multiple=True,
+            group="Which",
+            help="Only owner/repo or owner/*, parted by commas or repeated.",
+        ),
     ):
         function = add(function)
     return function
@@ -50,9 +68,9 @@ def wanted(
       Usage, InvalidPredicate: an option is not of its form.
     """
     predicate = Predicate.parse(list(match), source=list(source), repo=_repositories(filters), what="--match")
-    types = _event_types(event_types)
+    types = event_type_names(event_types, "--event-types")
     for name in source:
-        _doubt(name)
+        doubt_source(name)
     if not predicate.terms and not types:
         return None
     found = Predicate((*predicate.terms, *(Term("event_type", "=", name) for name in types)))
@@ -71,15 +89,23 @@ def _repositories(filters: Iterable[str]) -> list[str]:
     return [] if "*" in found else found
 
 
-def _event_types(event_types: Iterable[str]) -> list[str]:
-    found = [part.strip() for text in event_types for part in text.split(",")]
+def event_type_names(texts: Iterable[str], option: str) -> list[str]:
+    """The names in the values of an option, each once.
+
+    Raises:
+      Usage: one of them cannot be an event type.
+    """
+    found = [part.strip() for text in texts for part in text.split(",")]
     for part in found:
         if not NAME.match(part) or len(part) > NAME_MAX:
-            raise Usage(f"--event-types {part!r} is not an event type", hint="a name is a-z, then a-z, 0-9 and _, as in workflow_run")
+            raise Usage(
+                f"{option} {part!r} is not an event type", hint="a name is a-z, then a-z, 0-9 and _, as in workflow_run"
+            )
     return list(dict.fromkeys(found))
 
 
-def _doubt(source: str) -> None:
+def doubt_source(source: str) -> None:
+    """Warn of a source that looks like a slip of the hand."""
     from waitbus.cli.spelling import near_source
 
     meant = near_source(source.strip())

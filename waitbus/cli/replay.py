@@ -35,14 +35,23 @@ if TYPE_CHECKING:
         ("waitbus replay --since 10m --follow --timeout 100ms", 0, "deploy"),
     ],
 )
-@argument("since", type=SINCE, required=False, note="an event id (which is a cursor), 10m, or a time [default: the log's beginning]")
+@argument(
+    "since",
+    type=SINCE,
+    required=False,
+    note="an event id (which is a cursor), 10m, or a time [default: the log's beginning]",
+)
 @option("--since", "since_option", type=SINCE, metavar="SINCE", group="Time", help="The same as an option.")
 @option("--bookmark", metavar="NAME", group="Time", help="Begin where NAME stands, and move it over what was printed.")
 @option("--strict-since", "strict", is_flag=True, group="Time", help="Exit 75 where events behind SINCE were pruned.")
 @option("--follow", is_flag=True, group="Time", help="Go on with what comes.")
 @idle_option("With --follow: end after so long without an event.")
 @option("--limit", type=click.IntRange(min=1), metavar="N", group="Which", help="At most N events.")
-@option("--coalesce/--faithful", group="Which", help="Only the newest event of each run, job, alert, ... [default: all of them].")
+@option(
+    "--coalesce/--faithful",
+    group="Which",
+    help="Only the newest event of each run, job, alert, ... [default: all of them].",
+)
 @filter_options
 @form_options(default="json")
 @quiet_option
@@ -62,15 +71,17 @@ def replay(
 ) -> None:
     """Print the events behind a place in the log, up to its end, and stop there.
 
-    A bookmark moves after each event is printed: after a crash one may be printed again, none is left out. The last line on stderr
-    has the cursor to go on from, and, where nothing was printed, why: caught_up, filtered, gap or unknown_consumer. A cursor of
-    another log (other_log) is an error.
+    A bookmark moves after each event is printed: after a crash one may be printed again, none is left out. The last
+    line on stderr has the cursor to go on from, and, where nothing was printed, why: caught_up, filtered, gap or
+    unknown_consumer. A cursor of another log (other_log) is an error.
     """
     if since is not None and since_option is not None:
         raise Usage("SINCE and --since are both given", hint="leave one of them out")
     asked = wanted(**which)
     reader = _Replay(asked, bookmark, follow, limit)
-    reader.print = printer(chosen(form, as_json, as_text, "json"), lambda seq: shared().payload(seq), flush=reader.flushes)
+    reader.print = printer(
+        chosen(form, as_json, as_text, "json"), lambda seq: shared().payload(seq), flush=reader.flushes
+    )
     history = reader.begin(since or since_option, strict)
     if reader.show(coalesced(history) if coalesce else events(history)) and follow:
         reader.follow(history, strict, timeout)
@@ -121,7 +132,9 @@ class _Replay:
         except (OtherLog, UnknownEvent) as error:
             raise error if name is None else _about(name, error) from None
         if self.unknown:
-            output.talk(f"no bookmark {self.bookmark!r} yet (unknown_consumer); beginning with the first event that is kept")
+            output.talk(
+                f"no bookmark {self.bookmark!r} yet (unknown_consumer); beginning with the first event that is kept"
+            )
         return self.history
 
     def show(self, frames: Iterator[EventFrame]) -> bool:
@@ -155,8 +168,8 @@ class _Replay:
 
     def follow(self, history: History, strict: bool, idle: float | None) -> None:
         """Go on live from where the history ended."""
-        from waitbus.client.start import Start
         from waitbus.cli.tap import live
+        from waitbus.client.start import Start
 
         start = Start(event_id=history.cursor)
         left = None if self.limit is None else self.limit - self.printed
@@ -167,5 +180,6 @@ def _about(bookmark: str, error: OtherLog | UnknownEvent) -> OtherLog | UnknownE
     what = "belongs to another log" if isinstance(error, OtherLog) else "stands at an event that this log never had"
     return type(error)(
         f"the bookmark {bookmark!r} {what}",
-        hint=f"`waitbus bookmark set {bookmark}` puts it at the end of this log, `waitbus bookmark delete {bookmark}` at its beginning",
+        hint=f"`waitbus bookmark set {bookmark}` puts it at the end of this log, "
+        f"`waitbus bookmark delete {bookmark}` at its beginning",
     )

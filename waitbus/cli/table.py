@@ -16,7 +16,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("waitbus.cli.status:status", "show the daemon, the log, and who waits for what"),
     },
     "Look": {
+        "read-events": ("waitbus.cli.read_events:read_events", "show the newest events, or what comes: list, watch"),
         "replay": ("waitbus.cli.replay:replay", "print what is in the log already"),
+        "events": ("waitbus.cli.events:events", "ask the log questions in SQL: query"),
         "cursor": ("waitbus.cli.cursor:cursor", "print the cursor of now, to go on from later"),
         "bookmark": ("waitbus.cli.bookmark:bookmark", "keep a reader's place in the log: list, set, delete"),
     },

@@ -13,14 +13,15 @@ from waitbus.cli.forms import chosen, form_options, printer
 from waitbus.cli.options import SINCE, option, quiet_option
 from waitbus.cli.reading import filter_options, idle_option, told, wanted
 from waitbus.client.feed import Feed
+from waitbus.client.start import Start
 from waitbus.client.subscription import Subscription
 from waitbus.errors import EXIT_TIMEOUT
+from waitbus.store import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from waitbus.cli.forms import Form
-    from waitbus.client.start import Start
     from waitbus.events import EventFrame
     from waitbus.predicate import Wanted
 
@@ -32,9 +33,26 @@ if TYPE_CHECKING:
         ("waitbus broadcast tap --filters 'octo/*' --text --timeout 100ms", 0),
     ],
 )
-@option("--since", type=SINCE, metavar="SINCE", group="Time", help="Begin behind an event id, or 10m ago, or at a time [default: now].")
-@option("--bookmark", metavar="NAME", group="Time", help="Begin where NAME stands, if it does, and move it over what was printed.")
-@option("--strict-since", "strict", is_flag=True, group="Time", help="Exit 75 where events were pruned before they were read.")
+@option(
+    "--since",
+    type=SINCE,
+    metavar="SINCE",
+    group="Time",
+    help="Begin behind an event id, or 10m ago, or at a time [default: now].",
+)
+@option(
+    "--bookmark",
+    metavar="NAME",
+    group="Time",
+    help="Begin where NAME stands, if it does, and move it over what was printed.",
+)
+@option(
+    "--strict-since",
+    "strict",
+    is_flag=True,
+    group="Time",
+    help="Exit 75 where events were pruned before they were read.",
+)
 @idle_option("End after so long without an event.")
 @option("--count", type=click.IntRange(min=1), metavar="N", group="Which", help="End after N events.")
 @filter_options
@@ -53,16 +71,11 @@ def tap(
 ) -> int:
     """Print events as they come, until it is interrupted.
 
-    A daemon is not needed, and a restart of it is invisible. Exit 0 after N events (--count) or a silence (--timeout) that was asked
-    for alone; 124 if it fell silent before N events.
+    A daemon is not needed, and a restart of it is invisible. Exit 0 after N events (--count) or a silence (--timeout)
+    that was asked for alone; 124 if it fell silent before N events.
     """
-    from waitbus.client.start import Start
-    from waitbus.store import shared
-
-    shown = printer(chosen(form, as_json, as_text, "json"), lambda seq: shared().payload(seq))
-    # A Start of its own: NOW itself would mean that no place was named, and a bookmark be preferred.
-    start = None if since is None else Start(since.event_id, since.at_ns)
-    return live(wanted(**which), start, shown, bookmark=bookmark, strict=strict, idle=timeout, count=count, armed=True)
+    show = printer(chosen(form, as_json, as_text, "json"), lambda seq: shared().payload(seq))
+    return live(wanted(**which), since, show, bookmark=bookmark, strict=strict, idle=timeout, count=count, armed=True)
 
 
 def live(
@@ -77,7 +90,9 @@ def live(
     armed: bool = False,
 ) -> int:
     """Show events as they come; ends after `count` of them, or `idle` seconds without one. Returns the exit code."""
-    feed = Feed(wanted, start, bookmark=bookmark, strict=strict, told=told)
+    # A Start of its own: NOW itself would mean that no place was named, and a bookmark be preferred.
+    begin = None if start is None else Start(start.event_id, start.at_ns)
+    feed = Feed(wanted, begin, bookmark=bookmark, strict=strict, told=told)
     with Subscription(feed) as subscription:
         if armed:
             output.talk("armed")
