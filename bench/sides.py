@@ -83,17 +83,17 @@ class Worker:
         self.process.stdin.write(json.dumps(message).encode() + b"\n")
         self.process.stdin.flush()
 
-    def hear(self, patience: float = PATIENCE) -> dict[str, Any]:
+    def hear(self, within: float = PATIENCE) -> dict[str, Any]:
         """Its next line.
 
         Raises:
-          Broken: it ended, or said nothing for `patience` s.
+          Broken: it ended, or said nothing for `within` s.
         """
         assert self.process.stdout is not None
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + within
         while b"\n" not in self._buffer:
             if not select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise Broken(f"{self.process.args!r} said nothing for {patience:g} s")
+                raise Broken(f"{self.process.args!r} said nothing for {within:g} s")
             data = os.read(self.process.stdout.fileno(), 65536)
             if not data:
                 raise Broken(f"{self.process.args!r} ended with {self.process.wait()}")
@@ -102,9 +102,9 @@ class Worker:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def ask(self, patience: float = PATIENCE, **message: Any) -> dict[str, Any]:
+    def ask(self, within: float = PATIENCE, **message: Any) -> dict[str, Any]:
         self.tell(**message)
-        return self.hear(patience)
+        return self.hear(within)
 
 
 @attrs.define(eq=False)

@@ -27,7 +27,7 @@ def armed_subscriber(home: Home, producer: Worker, out: Path) -> Worker:
     for attempt in range(200):
         producer.ask(do="hello", name=f"hello-{attempt}")
         try:
-            subscriber.hear(patience=0.1)
+            subscriber.hear(within=0.1)
         except Broken:
             if subscriber.process.poll() is not None:
                 raise
@@ -59,9 +59,7 @@ def _measure(home: Home, scale: Scale) -> Sample:
     producer = home.worker("producer")
     subscriber = armed_subscriber(home, producer, out)
     total = scale.warm_up + scale.paced
-    producer.ask(
-        do="paced", tag="p", rate=scale.rate, count=total, out=os.fspath(out), patience=total / scale.rate + 60
-    )
+    producer.ask(do="paced", tag="p", rate=scale.rate, count=total, out=os.fspath(out), within=total / scale.rate + 60)
     producer.ask(do="hello", name="bye")
     received = subscriber.hear()["done"]
     intended, calls = load(out.with_suffix(".intended")), load(out.with_suffix(".calls"))
