@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from waitbus.errors import InvalidCursor, InvalidName
@@ -34,17 +33,17 @@ def read(name: str) -> str | None:
       InvalidCursor: the file holds something else.
     """
     path = _path(name)
-    try:
-        with translated(path):
-            text = path.read_text().strip()
-    except Exception as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+    with translated(path):
+        try:
+            text = path.read_text(errors="replace").strip()
+        except FileNotFoundError:
             return None
-        raise
     try:
         parse_event_id(text)
     except InvalidCursor:
-        raise InvalidCursor(f"the bookmark {name!r} holds {text[:40]!r}, which is no event id", hint=f"`waitbus bookmark delete {name}`") from None
+        raise InvalidCursor(
+            f"the bookmark {name!r} holds {text[:40]!r}, which is no event id", hint=f"`waitbus bookmark delete {name}`"
+        ) from None
     return text
 
 
@@ -52,7 +51,7 @@ def write(name: str, event_id: str) -> None:
     """Move the bookmark: written beside it, then renamed, so that it is never half written."""
     path = _path(name)
     own_directory(path.parent)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     with translated(path):
         fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
@@ -77,5 +76,7 @@ def names() -> list[str]:
         files = os.listdir(cursors_dir())
     except OSError:
         return []
-    found = [name[len(_PREFIX) : -len(_SUFFIX)] for name in files if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    found = [
+        name[len(_PREFIX) : -len(_SUFFIX)] for name in files if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+    ]
     return sorted(found)

@@ -6,18 +6,20 @@ ring (cancelled, or its time is up), exactly one other takes its place.
 
 from __future__ import annotations
 
-import math
+import sys
+import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
 
 if TYPE_CHECKING:
-    from waitbus.client.session import Session, Wait
+    from waitbus.client.session import Session
     from waitbus.client.shared_bell import SharedBell
+    from waitbus.client.steps import Wait
 
 
 class _Watch:
@@ -43,19 +45,21 @@ _watches: WeakKeyDictionary[SharedBell, _Watch] = WeakKeyDictionary()
 
 
 def loop_key() -> object:
-    """What tells the running event loop from others."""
-    import threading
-
-    return threading.get_ident()
+    """What tells the running event loop from others; to be asked inside of it."""
+    # Loaded by whoever runs the loop; anyio has a token for it only from 4.11 on.
+    trio: Any = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return trio.lowlevel.current_trio_token()
+    asyncio: Any = sys.modules.get("asyncio")
+    return (asyncio and asyncio._get_running_loop()) or threading.get_ident()
 
 
 async def wait(session: Session, pending: Wait) -> None:
     """Return when `pending` says that a step is worth it."""
-    seconds = max(0.0, pending.deadline - time.monotonic())
-    if not seconds and pending.fd is None and pending.bell is None:
+    if not pending.deadline:
         await anyio.lowlevel.checkpoint()
         return
-    with anyio.move_on_after(None if math.isinf(seconds) else seconds):
+    with anyio.move_on_after(max(0.0, pending.deadline - time.monotonic())):
         if pending.bell is not None:
             await _wait_for_bell(session, pending, pending.bell)
         elif pending.fd is not None:

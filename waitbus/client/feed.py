@@ -6,8 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 from waitbus.client import bookmarks
-from waitbus.client.session import Gap, Note, Session, Wait
-from waitbus.client.start import NOW, Start, parse_since
+from waitbus.client.session import Session
+from waitbus.client.start import Start, parse_since
+from waitbus.client.steps import Gap, Note, Wait
 from waitbus.document import Document
 from waitbus.errors import CursorGap, LogError, OtherLog, PathError, UnknownEvent
 from waitbus.events import EventFrame
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("waitbus.client")
 
-TURN = 256
-"""Events that are looked at before others get their turn."""
+# A program that sets up no logging is not to find our warnings on its stderr.
+logging.getLogger("waitbus").addHandler(logging.NullHandler())
+
+TURN = 64
+"""Events that are looked at before others get their turn, and a time-out its chance."""
 
 
 class Feed:
     """Events behind `start` that match `wanted` (None: all).
 
-    `strict`: a gap is an error and not a warning. `bookmark` is where it begins if `start` is NOW and the bookmark exists; it
-    moves to an event when the next one is asked for, or by `ack`. `told` gets the notes and gaps as they come.
+    A `bookmark` that exists wins over `start`; it moves to an event when the next one is asked for, or by `ack`. `strict`: a gap
+    is an error and not a warning. `told` gets the notes and gaps as they come.
     """
 
     def __init__(
@@ -40,38 +44,54 @@ class Feed:
         strict: bool = False,
         path: Path | None = None,
         log: Path | None = None,
-        key: object = None,
+        key: Callable[[], object] = object,
         told: Callable[[Note | Gap], None] | None = None,
     ) -> None:
         begin = start if isinstance(start, Start) else parse_since(start)
-        if bookmark is not None and begin is NOW and (kept := bookmarks.read(bookmark)) is not None:
+        kept = bookmarks.read(bookmark) if bookmark is not None else None
+        if kept is not None:
             begin = Start(event_id=kept)
         self.session = Session(wanted, begin, path=path, log=log, key=key)
         self._wanted = wanted
         self._bookmark = bookmark
+        self._begun_at = bookmark if kept is not None else None
         self._strict = strict
         self._told = told or _log_it
         self._given: EventFrame | None = None
+        self._turn = 0
 
     def arm(self) -> Wait | None:
-        """One step towards being armed; None when it is."""
-        if self.session.armed:
-            return None
-        return self._advance_to_armed()
+        """Go on towards being armed; None when it is so.
+
+        Raises:
+          OtherLog, UnknownEvent, CursorGap: the place that was named is none, or with `strict` events behind it were pruned.
+          LogError, PathError: there is no daemon, and the log cannot be read.
+        """
+        pending = self.session.arm()
+        if pending is None:
+            for notice in self.session.notices():
+                self._tell(notice)
+        return pending
 
     def advance(self) -> EventFrame | Wait:
-        """The next matching event, or what to wait for. Asking for it says that the one before was handled."""
+        """The next matching event, or what to wait for. Asking for it says that the one before was handled.
+
+        Raises:
+          OtherLog, UnknownEvent, CursorGap, LogError, PathError: as `arm`.
+        """
         self.settle()
-        for _ in range(TURN):
+        while self._turn < TURN:
             step = self.session.step()
             if isinstance(step, Wait):
+                self._turn = 0
                 return step
-            if isinstance(step, EventFrame):
-                if self._matches(step):
-                    self._given = step
-                    return step
-            else:
+            self._turn += 1
+            if not isinstance(step, EventFrame):
                 self._tell(step)
+            elif self._matches(step):
+                self._given = step
+                return step
+        self._turn = 0
         return Wait(deadline=0.0)
 
     def settle(self) -> None:
@@ -92,15 +112,6 @@ class Feed:
     def close(self) -> None:
         self.session.close()
 
-    def _advance_to_armed(self) -> Wait | None:
-        while not self.session.armed:
-            step = self.session.progress()
-            if isinstance(step, Wait):
-                return step
-        for notice in self.session.notices():
-            self._tell(notice)
-        return None
-
     def _matches(self, frame: EventFrame) -> bool:
         return self._wanted is None or self._wanted.matches(self.document(frame))
 
@@ -113,19 +124,24 @@ class Feed:
 
     def _tell(self, notice: Note | Gap) -> None:
         if isinstance(notice, Gap) and (notice.initial or self._strict):
-            refuse(notice, self._strict)
+            refuse(notice, self._strict, self._begun_at)
         self._told(notice)
 
 
-def refuse(gap: Gap, strict: bool) -> None:
+def refuse(gap: Gap, strict: bool, bookmark: str | None = None) -> None:
     """A place that the caller named and that is none is an error; a pruned one only if it is strict."""
+    who, hint = "this cursor", "`waitbus cursor` prints one of this log"
+    if bookmark is not None:
+        who, hint = f"the bookmark {bookmark!r}", f"`waitbus bookmark set {bookmark}` moves it to the end of this log"
     if gap.initial and gap.reason == "other_log":
-        raise OtherLog("this cursor belongs to another log", hint="`waitbus cursor` prints one of this log")
+        raise OtherLog(f"{who} belongs to another log", hint=hint)
     if gap.initial and gap.reason == "unknown":
-        raise UnknownEvent("this log never had the event that the cursor names", hint="`waitbus cursor` prints the cursor of now")
+        raise UnknownEvent(f"{who} names an event that this log never had", hint=hint)
     if strict:
         raise CursorGap(
-            describe(gap), hint="go on without --strict-since, or keep more: `[retention]` in config.toml", missing=(gap.first, gap.last)
+            describe(gap),
+            hint="go on without --strict-since, or keep more: `[retention]` in config.toml",
+            missing=(gap.first, gap.last),
         )
 
 
@@ -141,5 +157,7 @@ def describe(gap: Gap) -> str:
 def _log_it(notice: Note | Gap) -> None:
     if isinstance(notice, Gap):
         logger.warning("%s", describe(notice))
-    elif notice.kind not in ("no_daemon", "back"):
+    elif notice.kind in ("foreign", "other_log", "garbled"):
+        logger.warning("%s", notice.text)
+    else:
         logger.info("%s", notice.text)

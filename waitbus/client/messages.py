@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Plan
@@ -14,6 +15,9 @@ from waitbus.events import EmitResult, EventFrame, EventInsert, new_delivery_id
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate, Term
 from waitbus.producer import aemit, emit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def request(
@@ -41,7 +45,7 @@ def request(
     """
     refuse_in_loop("request", "arequest")
     sent = emit(_request(to, body, sender, reply_to, correlation_id, thread), db_path=db_path).event
-    plan, feed = _answer_to(sent, socket_path, db_path, None)
+    plan, feed = _answer_to(sent, socket_path, db_path, object)
     subscription = Subscription(feed)
     try:
         return run_sync(plan, subscription, timeout=timeout).frame
@@ -54,7 +58,7 @@ async def arequest(
     body: str,
     *,
     sender: str,
-    timeout: float | None = None,  # noqa: ASYNC109 - the same keywords as `request`
+    timeout: float | None = None,
     reply_to: str | None = None,
     correlation_id: str | None = None,
     thread: str | None = None,
@@ -65,7 +69,7 @@ async def arequest(
     from waitbus.client.drive import loop_key
 
     sent = (await aemit(_request(to, body, sender, reply_to, correlation_id, thread), db_path=db_path)).event
-    plan, feed = _answer_to(sent, socket_path, db_path, loop_key())
+    plan, feed = _answer_to(sent, socket_path, db_path, loop_key)
     subscription = AsyncSubscription(feed)
     try:
         return (await run(plan, subscription, timeout=timeout)).frame
@@ -129,7 +133,7 @@ def _request(
 
 
 def _answer_to(
-    sent: EventFrame, socket_path: Path | str | None, db_path: Path | str | None, key: object
+    sent: EventFrame, socket_path: Path | str | None, db_path: Path | str | None, key: Callable[[], object]
 ) -> tuple[Plan, Feed]:
     fields = sent.fields
     predicate = Predicate(

@@ -1,79 +1,50 @@
 """A session: from wherever events come, in order, each once. No task, no nursery, no waiting: `step()` says what to wait for.
 
-    connect ──ack──> socket ──EOF, silence──> log ──hello──> connect
-       └──nobody, busy too long, another log, 0.2──> log
+    connect ──ack──> live ──EOF, silence──> to_log ──> resume ──> read ──hello──> connect
+       └──nobody, busy, hung, another log, 0.2──┘
 
-On the log the order is: bind the bell, try the socket once more, read until dry, then wait for the bell. Whatever the
-transport, a frame with a seq at or below the position is dropped, so that no change of transport can deliver twice.
+On the way to the log the bell is bound, then the socket is tried once more, and only then is the log read until it is dry.
+A frame with a seq at or below the position is dropped, whatever the transport, so that no change of it can deliver twice.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import random
-import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from waitbus import wire
-from waitbus.client.shared_bell import SharedBell
-from waitbus.client.start import NOW, Start, position
+from waitbus.client.connection import Connection, Unusable, event_of, garbled, integer, request
+from waitbus.client.start import NOW, Start
+from waitbus.client.steps import Gap as Gap
+from waitbus.client.steps import Note as Note
+from waitbus.client.steps import Wait as Wait
+from waitbus.client.tail import Tail, heartbeat
 from waitbus.errors import LogError, PathError, ProtocolError
-from waitbus.events import EventFrame, Fields, log_id
-from waitbus.paths import SOCKET_PATH_MAX, bells_dir, log_path, socket_path
-from waitbus.store import Log, shared
+from waitbus.events import EventFrame, Fields, log_id, parse_event_id
+from waitbus.paths import log_path, socket_path
+from waitbus.wire import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from waitbus.predicate import Wanted
-    from waitbus.store import Facts
+    from waitbus.store import Log
 
 HANDSHAKE = 1.0
 """s for the daemon's ack; then the client reads the log."""
 
-HEARTBEAT = 60.0
-"""s between two looks at the log without a ring: for events whose producer died between commit and ring."""
+SILENCE = 2.5
+"""Heartbeats that a daemon may miss."""
 
 PAGE_PAUSE = 0.001
 """s between two full pages: readers without a pause would keep the WAL from being reset."""
 
-RECEIVE = 256 * 1024
-
-
-@attrs.frozen
-class Wait:
-    """Nothing now. Step again when `fd` is readable (or `bell` rang), at `deadline` (s, `time.monotonic`) at the latest."""
-
-    deadline: float
-    fd: int | None = None
-    bell: SharedBell | None = None
-
-
-@attrs.frozen
-class Gap:
-    """Events that cannot be given: `pruned`, `other_log` or `unknown`; `first`..`last` are seqs. `initial`: of the place that the
-    caller named, not of a resumed position."""
-
-    reason: str
-    first: int
-    last: int
-    log_id: str
-    initial: bool
-
-
-@attrs.frozen
-class Note:
-    """A change of transport that a person may want to know: `no_daemon`, `foreign`, `other_log`, `hung`, `lost`, `back`."""
-
-    kind: str
-    text: str
-
+LOSSES = 3
+"""Connections that end within `HANDSHAKE` of their ack, after which the log is read until a daemon says hello."""
 
 Step = EventFrame | Gap | Note | Wait
 
@@ -81,7 +52,7 @@ Step = EventFrame | Gap | Note | Wait
 class Session:
     """Events behind `start` that `wanted` may match (None: all), as the daemon's prefilter lets them through.
 
-    `key` tells sessions of one event loop, which share a doorbell; the default is a bell of its own.
+    `key` answers what the sessions of one event loop share a doorbell by; without it the session has a bell of its own.
     """
 
     def __init__(
@@ -91,33 +62,35 @@ class Session:
         *,
         path: Path | None = None,
         log: Path | None = None,
-        key: object = None,
+        key: Callable[[], object] = object,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wanted = wanted
         self._prefilter = None if wanted is None else wanted.prefilter()
         self._start = start
         self._socket_path = socket_path() if path is None else path
-        self._log_path = log_path() if log is None else log
-        self._bells = bells_dir() if log is None else log.parent / "bells"
-        self._key = object() if key is None else key
+        self._tail = Tail(log_path() if log is None else log, key)
         self._clock = clock
         self._out: deque[EventFrame | Gap | Note] = deque()
-        self._state: Callable[[], Wait | None] = self._begin
-        self._connection: socket.socket | None = None
-        self._decoder = wire.Decoder()
-        self._bell: SharedBell | None = None
-        self._rings = self._hellos = 0
-        self._deadline = 0.0
-        self._silence = 2.5 * HEARTBEAT
-        self._heartbeat = HEARTBEAT
-        self._log: Log | None = None
-        self._tag = 0
+        # Functions, not methods of this object: those would make a cycle of it, for the garbage collector to find.
+        self._state: Callable[[Session], Wait | None] = Session._begin
+        self._connection: Connection | None = None
+        self._pid = os.getpid()
+        self._deadline = self._look_at = 0.0
+        self._heartbeat = heartbeat()
+        self._acked = 0.0
+        self._losses = 0
+        self._greeting = False
+        self._why: Unusable | None = None
+        self._again = False
+        self._said = ""
+        self.handshake = HANDSHAKE
+        """s the daemon has for its ack; less where the caller has less time than that."""
         self.transport: str | None = None
         """`socket` or `log` once armed."""
         self.log_id: str | None = None
         self.seq = 0
         """With `log_id` the position: everything up to it was given, or was not wanted."""
+        self._dry = False
 
     @property
     def armed(self) -> bool:
@@ -125,23 +98,45 @@ class Session:
         return self.log_id is not None
 
     @property
+    def caught_up(self) -> bool:
+        """Whether all that was committed before the session was armed has been given."""
+        return self._dry and not self._out
+
+    @property
     def log(self) -> Log:
         """The log, for what does not travel: payloads and oversize events."""
-        if self._log is None:
-            self._log = shared(self._log_path)
-        return self._log
+        return self._tail.log
+
+    @property
+    def closed(self) -> bool:
+        """Whether it holds no descriptor: before its first step, and after `close`."""
+        return self._connection is None and self._tail.bell is None
 
     def step(self) -> Step:
-        """The next event or notice, or what to wait for. Never blocks on anything but the log's own reads."""
+        """The next event or notice, or what to wait for. Never blocks on anything but the log's own reads.
+
+        Raises:
+          LogError, PathError: there is no daemon, and the log cannot be read; a later step tries again.
+        """
+        if self._pid != os.getpid():
+            self._leave_to_parent()
         while not self._out:
-            wait = self._state()
+            wait = self._state(self)
             if wait is not None and not self._out:
                 return wait
         return self._out.popleft()
 
-    def progress(self) -> Wait | None:
-        """One state further, leaving what it brought for `step`; for arming."""
-        return self._state()
+    def arm(self) -> Wait | None:
+        """Go on towards being armed, leaving what comes with it for `step`; None when it is so.
+
+        Raises:
+          LogError, PathError: as `step`.
+        """
+        while not self.armed:
+            wait = self._state(self)
+            if wait is not None:
+                return wait
+        return None
 
     def notices(self) -> list[Gap | Note]:
         """What stands at the front of the queue and is no event, taken out of it."""
@@ -150,260 +145,213 @@ class Session:
             found.append(self._out.popleft())  # type: ignore[arg-type]
         return found
 
+    def heard(self, wait: Wait) -> bool:
+        """Whether somebody else who shares the bell drained it since the last look at the log."""
+        return wait.bell is not None and self._tail.heard(wait.bell)
+
     def close(self) -> None:
         """Close the socket and the bell; the session cannot be used again."""
         self._hang_up()
-        self._release_bell()
+        self._tail.stop()
 
-    # -- the socket ----------------------------------------------------------------------------------------------------
-
-    def _begin(self) -> Wait | None:
-        self._deadline = self._clock() + HANDSHAKE
-        self._state = self._connect
-        return None
-
-    def _connect(self) -> Wait | None:
-        # trio and asyncio take EAGAIN (a full backlog) for a connection in progress; so this is done by hand.
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        connection.setblocking(False)
-        try:
-            if len(os.fsencode(self._socket_path)) > SOCKET_PATH_MAX:
-                raise FileNotFoundError
-            connection.connect(os.fspath(self._socket_path))
-            connection.sendall(self._subscribe_frame())
-        except OSError as error:
-            connection.close()
-            if error.errno in (errno.EAGAIN, errno.ENOTCONN) and self._clock() < self._deadline:
-                return Wait(min(self._deadline, self._clock() + 0.02 + random.random() * 0.08))
-            return self._without_daemon(Note("no_daemon", "no daemon running; reading the log directly"))
-        self._connection = connection
-        self._decoder = wire.Decoder()
-        self._state = self._handshake
-        return None
-
-    def _subscribe_frame(self) -> bytes:
-        ext: dict[str, Any] = {"lean": True}
-        message: dict[str, Any] = {"proto": 1, "ext": ext}
-        if self._prefilter is not None:
-            ext["match"] = self._prefilter.wire()
-        if self.log_id is not None:
-            ext["since"] = {"seq": self.seq, "log_id": self.log_id}
-        elif self._start.at_ns is not None:
-            ext["since"] = {"time": self._start.at_ns}
-        elif self._start.event_id is not None:
-            message["since"] = self._start.event_id
-        return wire.pack(message)
-
-    def _handshake(self) -> Wait | None:
-        messages = self._received()
-        if messages is None:
-            return self._without_daemon(Note("lost", "the daemon closed the connection; reading the log directly"))
-        if messages:
-            return self._acknowledged(messages)
-        if self._clock() >= self._deadline:
-            return self._without_daemon(Note("hung", f"the daemon does not answer within {HANDSHAKE:g} s; reading the log directly"))
-        return self._wait_for_socket(self._deadline)
-
-    def _acknowledged(self, messages: list[dict[str, Any]]) -> Wait | None:
-        ack = messages[0]
-        refusal = self._refusal(ack)
-        if refusal is not None:
-            return self._without_daemon(refusal)
-        if self.log_id is not None and self.transport == "log":
-            self._out.append(Note("back", "a daemon is running again"))
-        initial = self.log_id is None
-        # A position in another log is told as a gap behind the ack, and begins that log anew.
-        self.log_id, self.seq = ack["log_id"], ack["seq"]
-        self._heartbeat = float(ack.get("heartbeat", HEARTBEAT))
-        self._silence = 2.5 * self._heartbeat
-        self.transport = "socket"
-        self._release_bell()
-        self._heard()
-        self._state = self._live
-        self._take(messages[1:], initial)
-        return None
-
-    def _refusal(self, ack: dict[str, Any]) -> Note | None:
-        if ack.get("kind") != "subscribe_ack" or not isinstance(ack.get("ext"), list):
-            who = f"pid {self._peer_pid()}"
-            return Note("foreign", f"another program's daemon ({who}) answers on {self._socket_path}; reading the log directly")
-        if not self._is_our_log(ack.get("log")):
-            return Note("other_log", f"the daemon on {self._socket_path} serves another log; reading {self._log_path} directly")
-        return None
-
-    def _is_our_log(self, about: Any) -> bool:
-        if not isinstance(about, dict):
-            return False
-        try:
-            facts = os.stat(self._log_path)
-        except OSError:
-            # A sandbox that cannot see the state folder: then it can only be the same by name.
-            return os.fspath(self._log_path) == about.get("path")
-        return (facts.st_dev, facts.st_ino) == (about.get("dev"), about.get("ino"))
-
-    def _live(self) -> Wait | None:
-        messages = self._received()
-        if messages is None:
-            return self._without_daemon(Note("lost", "the daemon went away; reading the log directly"), retry=True)
-        if messages:
-            self._heard()
-            self._take(messages, initial=False)
-            return None
-        if self._clock() >= self._deadline:
-            return self._without_daemon(Note("hung", "the daemon fell silent; reading the log directly"))
-        return self._wait_for_socket(self._deadline)
-
-    def _heard(self) -> None:
-        self._deadline = self._clock() + self._silence
-
-    def _wait_for_socket(self, deadline: float) -> Wait:
-        assert self._connection is not None
-        return Wait(deadline, fd=self._connection.fileno())
-
-    def _received(self) -> list[dict[str, Any]] | None:
-        """The messages that have come; None if the connection ended or is not of our protocol."""
-        assert self._connection is not None
-        try:
-            data = self._connection.recv(RECEIVE)
-        except BlockingIOError:
-            return []
-        except OSError:
-            return None
-        if not data:
-            return None
-        try:
-            return list(self._decoder.feed(data))
-        except ProtocolError:
-            return None
-
-    def _take(self, messages: list[dict[str, Any]], initial: bool) -> None:
-        for message in messages:
-            kind = message.get("kind")
-            seq = message.get("seq", 0)
-            if kind == "event" and seq > self.seq:
-                self.seq = seq
-                self._out.append(wire.frame_of_lean(message))
-            elif kind == "truncated" and seq > self.seq:
-                self.seq = seq
-                self._out.append(self._whole(message))
-            elif kind == "daemon_heartbeat":
-                # A filter may have hidden all of it: the position moves all the same.
-                self.seq = max(self.seq, seq)
-            elif kind == "gap":
-                if message["reason"] == "other_log":
-                    self.seq = 0
-                self._out.append(Gap(message["reason"], message["from"], message["to"], message["log_id"], initial))
-
-    def _whole(self, message: dict[str, Any]) -> EventFrame:
-        """An oversize event travels as a stub; its row is in the log."""
-        try:
-            row = self.log.row(message["seq"])
-        except (LogError, PathError):
-            row = None
-        if row is not None:
-            return wire.frame_of_row(row, self.log.tag)
-        stub = Fields(msg_correlation_id=message.get("correlation_id"))
-        return EventFrame(
-            event_id=message["event_id"], event_type="", owner="", repo="", received_at=0, delivery_id="",
-            summary=message.get("reason", ""), fields=stub, kind="truncated", seq=message["seq"],
-        )  # fmt: skip
-
-    def _peer_pid(self) -> str:
-        import struct
-
-        try:
-            assert self._connection is not None
-            return str(struct.unpack("3i", self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-        except (OSError, AttributeError):
-            return "unknown"
+    def _leave_to_parent(self) -> None:
+        # A forked child: the connection and the bell are its parent's, and two readers of one stream would halve it.
+        self._pid = os.getpid()
+        self.close()
+        self._state = Session._begin
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    # -- the log -------------------------------------------------------------------------------------------------------
+    # -- the socket ----------------------------------------------------------------------------------------------------
 
-    def _without_daemon(self, note: Note, *, retry: bool = False) -> Wait | None:
-        """Go to the log. The bell stands before anything is read; a daemon that starts says hello to it."""
-        self._hang_up()
-        if self._bell is not None:
-            # We were on the log already, and only asked whether a daemon is back.
-            self._state = self._read
-            return None
-        self._bell = SharedBell.of(self._key, self._bells)
-        self._rings, self._hellos = self._bell.rings, self._bell.hellos
-        self._out.append(note)
-        self._state = self._resume
-        if retry or note.kind == "no_daemon":
-            # It may have begun to listen between our first try and the bell.
-            self._deadline = self._clock() + HANDSHAKE
-            self._state = self._connect_once_more
+    def _begin(self) -> Wait | None:
+        self._deadline = self._clock() + self.handshake
+        self._state = Session._connect
         return None
 
-    def _connect_once_more(self) -> Wait | None:
-        self._state = self._resume
-        wait = self._connect()
-        if self._connection is None:
-            self._state = self._resume if wait is None else self._connect_once_more
-        return wait
+    def _connect(self) -> Wait | None:
+        position = None if self.log_id is None else Position(self.log_id, self.seq)
+        try:
+            connection = Connection.open(self._socket_path, request(self._prefilter, position, self._start))
+        except Unusable as why:
+            return self._leave(why, again=True)
+        if connection is not None:
+            self._connection = connection
+            self._state = Session._handshake
+            return None
+        now = self._clock()
+        if now >= self._deadline:
+            return self._leave(Unusable("hung", "the daemon accepts nobody; reading the log directly"))
+        return Wait(min(self._deadline, now + 0.02 + random.random() * 0.08))
+
+    def _handshake(self) -> Wait | None:
+        connection = self._connection
+        assert connection is not None
+        try:
+            messages = connection.receive()
+            if messages:
+                return self._acknowledged(connection, messages)
+        except Unusable as why:
+            return self._leave(why, again=why.kind == "lost")
+        if self._clock() >= self._deadline:
+            return self._leave(Unusable("hung", "the daemon does not answer; reading the log directly"))
+        return Wait(self._deadline, fd=connection.fileno())
+
+    def _acknowledged(self, connection: Connection, messages: list[dict[str, Any]]) -> Wait | None:
+        ack = connection.ack(messages[0], self._tail.path)
+        if self.transport == "log":
+            self._tell(Note("back", "a daemon is running again"))
+        self._greeting = self.log_id is None
+        # A position in another log is told as a gap behind the ack, and begins that log anew.
+        self.log_id, self.seq = ack.log_id, ack.seq
+        self._heartbeat = ack.heartbeat
+        self.transport = "socket"
+        self._tail.stop()
+        self._acked = self._clock()
+        self._deadline = self._acked + SILENCE * self._heartbeat
+        self._state = Session._live
+        self._take(messages[1:])
+        return None
+
+    def _live(self) -> Wait | None:
+        connection = self._connection
+        assert connection is not None
+        try:
+            messages = connection.receive()
+            self._take(messages)
+        except Unusable as why:
+            return self._leave(why, again=why.kind == "lost" and self._is_worth_another_try())
+        now = self._clock()
+        if messages:
+            self._deadline = now + SILENCE * self._heartbeat
+            return None
+        if now >= self._deadline:
+            return self._leave(Unusable("hung", "the daemon fell silent; reading the log directly"))
+        return Wait(self._deadline, fd=connection.fileno())
+
+    def _is_worth_another_try(self) -> bool:
+        # A daemon that hangs up on everybody would be asked for ever.
+        self._losses = self._losses + 1 if self._clock() - self._acked < HANDSHAKE else 0
+        return self._losses < LOSSES
+
+    def _take(self, messages: list[dict[str, Any]]) -> None:
+        try:
+            for message in messages:
+                self._take_one(message)
+        except ProtocolError as error:
+            raise garbled(error) from None
+
+    def _take_one(self, message: dict[str, Any]) -> None:
+        kind = message.get("kind")
+        if kind == "gap":
+            self._take_gap(message)
+            return
+        self._greeting = False
+        if kind in ("event", "truncated"):
+            seq = integer(message, "seq")
+            if seq > self.seq:
+                self._out.append(event_of(message) if kind == "event" else self._whole(message, seq))
+                self.seq = seq
+        elif kind == "daemon_heartbeat" and "seq" in message:
+            # A filter may have hidden all of it: the position moves all the same.
+            self.seq = max(self.seq, integer(message, "seq"))
+        elif kind == "replay_complete":
+            self._dry = True
+
+    def _take_gap(self, message: dict[str, Any]) -> None:
+        assert self.log_id is not None
+        reason, first, last = message.get("reason"), integer(message, "from"), integer(message, "to")
+        initial = self._greeting
+        if reason == "pruned":
+            if last <= self.seq:
+                return
+            self.seq = last
+        elif reason == "unknown" and initial and self._is_of_other_log(self._start.event_id):
+            reason = "other_log"
+        self._out.append(Gap(str(reason), first, last, self.log_id, initial))
+
+    def _is_of_other_log(self, event_id: str | None) -> bool:
+        return event_id is not None and log_id(parse_event_id(event_id).tag) != self.log_id
+
+    def _whole(self, message: dict[str, Any], seq: int) -> EventFrame:
+        """An oversize event travels as a stub; its row is in the log."""
+        try:
+            row = self.log.row(seq)
+        except (LogError, PathError):
+            row = None
+        if row is not None:
+            return wire.frame_of_row(row, self.log.tag)
+        stub = Fields(msg_correlation_id=message.get("correlation_id"))
+        return EventFrame(
+            event_id=str(message.get("event_id")), event_type="", owner="", repo="", received_at=0, delivery_id="",
+            summary=str(message.get("reason")), fields=stub, kind="truncated", seq=seq,
+        )  # fmt: skip
+
+    # -- the log -------------------------------------------------------------------------------------------------------
+
+    def _leave(self, why: Unusable, *, again: bool = False) -> Wait | None:
+        """The daemon is not to be used: on to the log; `again`: but ask once more when the bell stands."""
+        self._hang_up()
+        self._dry = False
+        self._why, self._again = why, again
+        self._state = Session._to_log
+        return None
+
+    def _to_log(self) -> Wait | None:
+        # The bell stands before anything is read; a daemon that starts says hello to it. One may have begun to listen between
+        # our attempt and the bell, so there is a second attempt. With the bell there already, this was the second, or a hello.
+        if self._tail.bell is None:
+            self._tail.listen()
+            if self._again:
+                return self._begin()
+        self._state = Session._resume
+        return None
 
     def _resume(self) -> Wait | None:
         """Find the position in the log as it is now."""
-        facts = self.log.facts()
-        name = log_id(facts.tag)
-        initial = self.log_id is None
-        if initial:
-            self.seq = self._first_position(facts, name)
-        elif self.log_id != name:
-            self._out.append(Gap("other_log", 0, facts.last, name, initial=False))
-            self.seq = 0
-        elif self.seq > facts.last:
-            self._out.append(Gap("unknown", facts.last + 1, self.seq, name, initial=False))
-            self.seq = facts.last
-        if self.seq < facts.pruned_to:
-            self._out.append(Gap("pruned", self.seq + 1, facts.pruned_to, name, initial))
-            self.seq = facts.pruned_to
-        self.log_id, self._tag = name, facts.tag
+        place = self._start if self.log_id is None else Position(self.log_id, self.seq)
+        found, gaps = self._tail.find(place)
+        if self._why is not None:
+            self._tell(Note(self._why.kind, self._why.text))
+            self._why = None
+        self._out.extend(gaps)
+        self.log_id, self.seq = found.log_id, found.seq
         self.transport = "log"
-        self._state = self._read
+        self._heartbeat = heartbeat()
+        self._deadline, self._look_at = 0.0, self._clock() + self._heartbeat
+        self._state = Session._read
         return None
 
-    def _first_position(self, facts: Facts, name: str) -> int:
-        seq, reason = position(self.log, self._start, facts)
-        if reason is not None:
-            self._out.append(Gap(reason, 0, facts.last, name, initial=True))
-        return seq
+    def _tell(self, note: Note) -> None:
+        if note.kind != self._said:
+            self._said = note.kind
+            self._out.append(note)
 
     def _read(self) -> Wait | None:
-        bell = self._bell
-        assert bell is not None
-        # Drain first, read then: whoever rings after the drain has committed what this read may have missed.
-        bell.listen()
-        self._rings = bell.rings
-        if bell.hellos != self._hellos:
-            self._hellos = bell.hellos
-            self._state = self._begin
+        now = self._clock()
+        if now < self._deadline:
+            return Wait(self._deadline)
+        if self._tail.hello():
+            self._state = Session._begin
             return None
-        rows, more = self.log.page(self.seq)
-        if self.log.tag != self._tag:
-            self._state = self._resume
+        page = self._tail.page(self.seq)
+        if page is None:
+            self._state = Session._resume
             return None
-        if rows and rows[0].seq > self.seq + 1 and self.seq < self.log.facts().pruned_to:
-            self._state = self._resume
-            return None
-        for row in rows:
+        for row in page.rows:
+            self._out.append(wire.frame_of_row(row, self._tail.tag))
             self.seq = row.seq
-            self._out.append(wire.frame_of_row(row, self._tag))
-        if more:
-            return Wait(self._clock() + PAGE_PAUSE)
-        return Wait(self._clock() + self._heartbeat, bell=bell) if not rows else None
+        if page.more:
+            self._deadline = now + PAGE_PAUSE
+            return None
+        self._dry = True
+        return None if page.rows else self._wait_for_ring(now)
 
-    def heard(self, wait: Wait) -> bool:
-        """Whether somebody else who shares the bell drained it since the last look at the log."""
-        return wait.bell is not None and wait.bell.rings != self._rings
-
-    def _release_bell(self) -> None:
-        bell, self._bell = self._bell, None
-        if bell is not None:
-            bell.release()
+    def _wait_for_ring(self, now: float) -> Wait:
+        if now >= self._look_at:
+            self._tail.listen_anew()
+            self._look_at = now + self._heartbeat
+        return Wait(self._look_at, bell=self._tail.bell)

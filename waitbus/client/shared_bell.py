@@ -28,13 +28,21 @@ class SharedBell:
 
     @classmethod
     def of(cls, key: object, folder: Path) -> SharedBell:
-        """The bell of `key` (an event loop, or one session) in `folder`, made for its first user. Release it."""
+        """The bell of `key` (an event loop, or one session) in `folder`, made for its first user. Release it.
+
+        Raises:
+          LogError, PathError: the folder cannot be made or written.
+        """
         full = (key, os.fspath(folder), os.getpid())
         bell = _bells.get(full)
-        if bell is None:
+        if bell is None or not bell.is_reachable():
             bell = _bells[full] = cls(full, folder)
         bell._users += 1
         return bell
+
+    def is_reachable(self) -> bool:
+        """Whether its name still stands in the folder, for producers to find."""
+        return self._bell.is_hanging()
 
     def listen(self) -> None:
         """Drain the bell and count."""
@@ -49,7 +57,9 @@ class SharedBell:
         return self._bell.fileno()
 
     def release(self) -> None:
+        """One user less; the last one closes it."""
         self._users -= 1
         if not self._users:
-            del _bells[self._key]
+            if _bells.get(self._key) is self:
+                del _bells[self._key]
             self._bell.close()

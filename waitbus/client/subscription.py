@@ -7,6 +7,7 @@ left by `break` leaves nothing behind.
 from __future__ import annotations
 
 import math
+import os
 import select
 import sys
 import time
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from waitbus.client.session import Gap, Note, Session, Wait
+    import anyio
+
+    from waitbus.client.session import Session
     from waitbus.client.start import Start
+    from waitbus.client.steps import Gap, Note, Wait
     from waitbus.document import Document
 
 Texts = str | list[str] | tuple[str, ...] | None
+
+POLL_MAX = 86400.0
+"""s; poll() takes no more than 24 days in one call."""
 
 
 def wanted_of(match: Texts, source: Texts, to: str | None, first_of: Iterable[str] | None) -> Wanted | None:
@@ -39,7 +46,9 @@ def wanted_of(match: Texts, source: Texts, to: str | None, first_of: Iterable[st
     """
     if first_of is not None:
         if match is not None or source is not None or to is not None:
-            raise InvalidWait("first_of stands beside match, source or to", hint="put all of it into the clauses: source:term,term")
+            raise InvalidWait(
+                "first_of stands beside match, source or to", hint="put all of it into the clauses: source:term,term"
+            )
         return Wanted.of([parse_clause(text) for text in first_of])
     if match is None and source is None and to is None:
         return None
@@ -49,6 +58,7 @@ def wanted_of(match: Texts, source: Texts, to: str | None, first_of: Iterable[st
 class _Base:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
+        self._pid = os.getpid()
         self._closed = False
 
     @property
@@ -58,6 +68,7 @@ class _Base:
 
     @property
     def armed(self) -> bool:
+        """Whether nothing emitted from now on can be missed."""
         return self._feed.session.armed
 
     def document(self, frame: EventFrame) -> Document:
@@ -69,7 +80,7 @@ class _Base:
         self._feed.ack(frame)
 
     def close(self) -> None:
-        """Close sockets and the bell. Idempotent, synchronous, safe in any state."""
+        """Close the socket and the bell. Idempotent, synchronous."""
         self._closed = True
         self._feed.close()
 
@@ -79,13 +90,19 @@ class _Base:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self.armed:
+        # A forked child has a copy of what its parent still uses; it says nothing about it.
+        if not getattr(self, "_closed", True) and not self._feed.session.closed and self._pid == os.getpid():
             warnings.warn(f"{type(self).__name__} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
 
 class AsyncSubscription(_Base):
-    """`async with asubscribe(...) as sub: async for frame in sub`, or a bare `async for`. Entering returns when it is armed."""
+    """`async with asubscribe(...) as sub: async for frame in sub`, or a bare `async for`. Entering returns when it is armed.
+
+    For one task at a time. `close` may be called by another one: it ends the iteration.
+    """
+
+    _scope: anyio.CancelScope | None = None
 
     async def __aenter__(self) -> AsyncSubscription:
         await self.arm()
@@ -98,31 +115,58 @@ class AsyncSubscription(_Base):
         return self
 
     async def __anext__(self) -> EventFrame:
-        if self._closed:
-            raise StopAsyncIteration
-        from waitbus.client.drive import wait
+        """The next event.
 
-        while True:
+        Raises:
+          OtherLog, UnknownEvent, CursorGap, LogError, PathError: as `asubscribe`.
+          anyio.BusyResourceError: another task is waiting for it.
+        """
+        while not self._closed:
             step = self._feed.advance()
             if isinstance(step, EventFrame):
                 return step
-            await wait(self.session, step)
+            await self._wait(step)
+        raise StopAsyncIteration
 
     async def arm(self) -> None:
         """Return when nothing emitted from now on can be missed."""
+        while not self._closed and (pending := self._feed.arm()) is not None:
+            await self._wait(pending)
+
+    async def _wait(self, pending: Wait) -> None:
+        import anyio
+
         from waitbus.client.drive import wait
 
-        while (pending := self._feed.arm()) is not None:
-            await wait(self.session, pending)
+        if self._scope is not None:
+            raise anyio.BusyResourceError("reading from")
+        try:
+            with anyio.CancelScope() as self._scope:
+                await wait(self.session, pending)
+        finally:
+            self._scope = None
+            if self._closed:
+                self._feed.close()
+
+    def close(self) -> None:
+        """Close the socket and the bell; a task that waits for an event sees the end of the iteration."""
+        self._closed = True
+        if self._scope is not None:
+            # Its descriptors are being waited for: it closes them itself, when it no longer does.
+            self._scope.cancel()
+        else:
+            self._feed.close()
 
     async def aclose(self) -> None:
+        """`close`, for those who expect it to be asynchronous."""
         self.close()
 
 
 class Subscription(_Base):
-    """`with subscribe(...) as sub: for frame in sub`, or a bare `for`. `deadline` (`time.monotonic`) ends the iteration."""
+    """`with subscribe(...) as sub: for frame in sub`, or a bare `for`. For one thread at a time."""
 
     deadline: float = math.inf
+    """When (`time.monotonic`) the iteration ends, and arming gives up."""
 
     def __enter__(self) -> Subscription:
         self.arm()
@@ -135,6 +179,11 @@ class Subscription(_Base):
         return self
 
     def __next__(self) -> EventFrame:
+        """The next event.
+
+        Raises:
+          OtherLog, UnknownEvent, CursorGap, LogError, PathError: as `subscribe`.
+        """
         while not self._closed:
             step = self._feed.advance()
             if isinstance(step, EventFrame):
@@ -145,8 +194,8 @@ class Subscription(_Base):
         raise StopIteration
 
     def arm(self) -> None:
-        """Return when nothing emitted from now on can be missed."""
-        while (pending := self._feed.arm()) is not None:
+        """Return when nothing emitted from now on can be missed, or at the deadline."""
+        while (pending := self._feed.arm()) is not None and time.monotonic() < self.deadline:
             poll(pending, self.deadline)
 
 
@@ -157,7 +206,7 @@ def poll(wait: Wait, deadline: float = math.inf) -> None:
     fd = wait.bell.fileno() if wait.bell is not None else wait.fd
     if fd is not None:
         poller.register(fd, select.POLLIN)
-    poller.poll(None if math.isinf(seconds) else math.ceil(seconds * 1000))
+    poller.poll(math.ceil(min(seconds, POLL_MAX) * 1000))
 
 
 def asubscribe(
@@ -176,8 +225,9 @@ def asubscribe(
 
     `match` is one term or several (`"conclusion=failure"`), `source` a source, `to` a recipient of messages, `first_of` clauses
     (`"pytest:conclusion=failure"`); without any of them every event comes. `since` is an event id, a duration (`"5m"`), a time
-    or `"now"`. A restart of the daemon is invisible; without one the log is read directly. A bookmark moves when the next
-    frame is asked for, when the block ends without an exception, or by `ack`: at least once, never at most once.
+    or `"now"`. A restart of the daemon is invisible; without one the log is read directly. A bookmark that exists wins over
+    `since`; it moves when the next frame is asked for, when the block ends without an exception, or by `ack`: at least once,
+    never at most once.
 
     Raises:
       InvalidPredicate, InvalidCursor: what was asked for is not of its form.
@@ -187,7 +237,7 @@ def asubscribe(
     """
     from waitbus.client.drive import loop_key
 
-    return AsyncSubscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, loop_key()))
+    return AsyncSubscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, loop_key))
 
 
 def subscribe(
@@ -208,7 +258,7 @@ def subscribe(
       RunningLoopError: an event loop runs in this thread; `asubscribe` is what to call there.
     """
     refuse_in_loop("subscribe", "asubscribe")
-    return Subscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, None))
+    return Subscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, object))
 
 
 def _feed(
@@ -221,7 +271,7 @@ def _feed(
     bookmark: str | None,
     strict: bool,
     told: Callable[[Note | Gap], None] | None,
-    key: object,
+    key: Callable[[], object],
 ) -> Feed:
     from pathlib import Path
 
@@ -236,4 +286,6 @@ def refuse_in_loop(called: str, instead: str) -> None:
     trio: Any = sys.modules.get("trio")
     asyncio: Any = sys.modules.get("asyncio")
     if (trio and trio.lowlevel.in_trio_run()) or (asyncio and asyncio._get_running_loop() is not None):
-        raise RunningLoopError(f"{called}() would block the event loop of this thread", hint=f"await waitbus.{instead}(...) instead")
+        raise RunningLoopError(
+            f"{called}() would block the event loop of this thread", hint=f"await waitbus.{instead}(...) instead"
+        )

@@ -4,10 +4,10 @@ the time-out is the scope around it."""
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from waitbus.client.feed import Feed
-from waitbus.client.plan import Outcome, Plan
+from waitbus.client.plan import Answer, Outcome, Plan
 from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, refuse_in_loop
 from waitbus.errors import InvalidWait
 from waitbus.predicate import Predicate
@@ -15,12 +15,25 @@ from waitbus.predicate import Predicate
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
+    from typing import Any
 
     from waitbus.client.start import Start
     from waitbus.events import EventFrame
+    from waitbus.predicate import Clause
 
-    Source = Callable[[], Awaitable[object]]
+    Meet = Callable[[Clause, Answer], None]
+    """How a source says that the state of things has met a clause."""
+    Watch = Callable[[Plan], None]
 
+TURN = 256
+"""Events that are looked at before others get their turn."""
+
+
+class Source(Protocol):
+    """A source that a wait runs for itself, for as long as it waits. It may end; its failure is the wait's."""
+
+    def __call__(self, meet: Meet, /, *, task_status: Any) -> Awaitable[object]:
+        """Call `task_status.started()` once nothing that happens from then on can be missed."""
 
 
 async def run(
@@ -29,36 +42,47 @@ async def run(
     *,
     timeout: float | None = None,
     sources: Iterable[Source] = (),
-    watch: Callable[[Plan], None] | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Feed `plan` from `subscription` until it decides or `timeout` (s, of awake time) is over.
 
-    `sources` run in the same nursery for as long; they may end, and their failure is the wait's. `watch` is called when it is
-    armed and after every event that the plan looked at.
+    `sources` run in the same nursery for as long. `watch` is called when all is armed and after every event that the plan
+    looked at.
     """
     import anyio
 
     outcome: Outcome | None = None
     failure: Exception | None = None
 
-    async def guarded(work: Source) -> None:
+    async def guarded(work: Source, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
         # The first failure is raised as it is, outside of the nursery: callers are promised types, not groups of them.
         nonlocal failure
         try:
-            await work()
+            await work(meet, task_status=task_status)
         except Exception as error:
             failure = failure or error
             nursery.cancel_scope.cancel()
 
-    async def read() -> None:
+    def meet(clause: Clause, answer: Answer) -> None:
+        decide(plan.meet(clause, answer))
+        if watch is not None and outcome is None and subscription.armed:
+            watch(plan)
+
+    def decide(found: Outcome | None) -> None:
         nonlocal outcome
+        if found is not None and outcome is None:
+            outcome = found
+            nursery.cancel_scope.cancel()
+
+    async def read(_: Meet, *, task_status: Any) -> None:
         await subscription.arm()
         for source in sources:
-            nursery.start_soon(guarded, source)
+            await nursery.start(guarded, source)
         if watch is not None:
             watch(plan)
-        outcome = await _read(plan, subscription, watch)
-        nursery.cancel_scope.cancel()
+        decide(plan.begin(subscription.session.log, time.monotonic()) if plan.states else None)
+        while outcome is None:
+            decide(await _read(plan, subscription, watch))
 
     with anyio.move_on_after(timeout):
         async with anyio.create_task_group() as nursery:
@@ -68,40 +92,51 @@ async def run(
     return plan.time_out() if outcome is None else outcome
 
 
-async def _read(plan: Plan, subscription: AsyncSubscription, watch: Callable[[Plan], None] | None) -> Outcome:
+async def _read(plan: Plan, subscription: AsyncSubscription, watch: Watch | None) -> Outcome | None:
     import anyio
+    import anyio.lowlevel
 
-    while True:
+    for _ in range(TURN):
         frame, wake_at = None, plan.wake_at
         with anyio.move_on_after(None if wake_at is None else max(0.0, wake_at - time.monotonic())):
             frame = await subscription.__anext__()
-        outcome = _look(plan, subscription, frame)
-        if watch is not None:
-            watch(plan)
+        outcome = _look(plan, subscription, frame, watch)
         if outcome is not None:
             return outcome
+    # An event that is there already is given without a checkpoint; a flood of them would outlive the time-out.
+    await anyio.lowlevel.checkpoint()
+    return None
 
 
-def _look(plan: Plan, subscription: AsyncSubscription | Subscription, frame: EventFrame | None) -> Outcome | None:
+def _look(
+    plan: Plan, subscription: AsyncSubscription | Subscription, frame: EventFrame | None, watch: Watch | None
+) -> Outcome | None:
     now = time.monotonic()
-    if frame is None:
-        return plan.tick(now)
-    return plan.feed(frame, subscription.document(frame), now)
+    outcome = plan.tick(now) if frame is None else plan.feed(frame, subscription.document(frame), now)
+    if watch is not None and outcome is None:
+        watch(plan)
+    return outcome
 
 
-def run_sync(plan: Plan, subscription: Subscription, *, timeout: float | None = None) -> Outcome:
-    """`run` in this thread, without embedded sources."""
+def run_sync(
+    plan: Plan, subscription: Subscription, *, timeout: float | None = None, watch: Watch | None = None
+) -> Outcome:
+    """`run` in this thread, without embedded sources, and without the 100 ms and 10 MB that a loop costs."""
     end = float("inf") if timeout is None else time.monotonic() + timeout
     subscription.deadline = end
     subscription.arm()
-    while True:
+    if not subscription.armed:
+        return plan.time_out()
+    if watch is not None:
+        watch(plan)
+    outcome = plan.begin(subscription.session.log, time.monotonic()) if plan.states else None
+    while outcome is None:
         wake_at = plan.wake_at
         subscription.deadline = end if wake_at is None else min(end, wake_at)
-        outcome = _look(plan, subscription, next(subscription, None))
-        if outcome is not None:
-            return outcome
-        if time.monotonic() >= end:
+        outcome = _look(plan, subscription, next(subscription, None), watch)
+        if outcome is None and time.monotonic() >= end:
             return plan.time_out()
+    return outcome
 
 
 def plan_of(
@@ -183,7 +218,7 @@ async def adecide(
     from waitbus.client.drive import loop_key
 
     plan = plan_of(match, source, to, all_of, first_of, none_of, fail_on, timeout, count, in_order, fail_fast)
-    subscription = AsyncSubscription(Feed(plan.wanted, since, path=_path(socket_path), key=loop_key()))
+    subscription = AsyncSubscription(Feed(plan.wanted, since, path=_path(socket_path), key=loop_key))
     try:
         return await run(plan, subscription, timeout=timeout)
     finally:

@@ -1,0 +1,205 @@
+"""One connection to the daemon: subscribe, judge its ack, read its messages. Nothing that it sends is taken on trust."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from waitbus import wire
+from waitbus.errors import ProtocolError
+from waitbus.events import SEQ_MAX, EventFrame
+from waitbus.paths import SOCKET_PATH_MAX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from waitbus.client.start import Start
+    from waitbus.predicate import Wanted
+    from waitbus.wire import Position
+
+RECEIVE = 256 * 1024
+"""Bytes that are read at once."""
+
+_TEXTS = ("event_id", "source", "event_type", "owner", "repo", "delivery_id", "summary")
+
+
+class Unusable(Exception):
+    """The daemon is not to be used, or no longer; `kind` and `text` as in `steps.Note`."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+
+
+@attrs.frozen
+class Ack:
+    """What a daemon of ours answers: where it begins, and s between its heartbeats."""
+
+    log_id: str
+    seq: int
+    heartbeat: float
+
+
+class Connection:
+    """A connected socket on which the subscription was sent."""
+
+    def __init__(self, peer: socket.socket, path: Path) -> None:
+        self._peer = peer
+        self._path = path
+        self._decoder = wire.Decoder()
+
+    @classmethod
+    def open(cls, path: Path, request: bytes) -> Connection | None:
+        """Connect without waiting; None while the daemon's backlog is full.
+
+        By hand: trio and asyncio take EAGAIN, which is the full backlog, for a connection in progress.
+
+        Raises:
+          Unusable: nobody listens there.
+        """
+        if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+            raise _nobody()
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        peer.setblocking(False)
+        try:
+            peer.connect(os.fspath(path))
+            peer.sendall(request)
+        except OSError as error:
+            peer.close()
+            if error.errno in (errno.EAGAIN, errno.ENOTCONN):
+                return None
+            raise _nobody() from None
+        return cls(peer, path)
+
+    def fileno(self) -> int:
+        return self._peer.fileno()
+
+    def close(self) -> None:
+        self._peer.close()
+
+    def receive(self) -> list[dict[str, Any]]:
+        """The messages that have come; none if nothing has.
+
+        Raises:
+          Unusable: the connection ended, or what came is no protocol of ours.
+        """
+        try:
+            data = self._peer.recv(RECEIVE)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            raise Unusable("lost", "the daemon went away; reading the log directly")
+        try:
+            return list(self._decoder.feed(data))
+        except ProtocolError as error:
+            raise garbled(error) from None
+
+    def ack(self, message: dict[str, Any], log: Path) -> Ack:
+        """The first message, if it is the ack of a daemon of ours that serves `log`.
+
+        Raises:
+          Unusable: it is another program's, or serves another log.
+        """
+        if message.get("kind") != "subscribe_ack" or not isinstance(message.get("ext"), list):
+            raise Unusable(
+                "foreign",
+                f"another program's daemon (pid {self._peer_pid()}) answers on {self._path}; reading the log directly",
+            )
+        if not _is_our_log(message.get("log"), log):
+            raise Unusable("other_log", f"the daemon on {self._path} serves another log; reading {log} directly")
+        try:
+            name = message.get("log_id")
+            if not isinstance(name, str):
+                raise ProtocolError("an ack without log_id")
+            return Ack(name, integer(message, "seq"), _seconds(message.get("heartbeat")))
+        except ProtocolError as error:
+            raise garbled(error) from None
+
+    def _peer_pid(self) -> str:
+        if sys.platform != "linux":
+            return "unknown"
+        import struct
+
+        try:
+            return str(struct.unpack("3i", self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+        except OSError:
+            return "unknown"
+
+
+def request(prefilter: Wanted | None, position: Position | None, start: Start) -> bytes:
+    """The subscribe frame: from `position` if there is one, else from `start`."""
+    ext: dict[str, Any] = {"lean": True}
+    message: dict[str, Any] = {"proto": 1, "ext": ext}
+    if position is not None:
+        ext["since"] = {"seq": position.seq, "log_id": position.log_id}
+    elif start.at_ns is not None:
+        ext["since"] = {"time": start.at_ns}
+    elif start.event_id is not None:
+        message["since"] = start.event_id
+    plain = wire.pack(message)
+    if prefilter is None:
+        return plain
+    ext["match"] = prefilter.wire()
+    filtered = wire.pack(message)
+    # What is too long for a frame is left to the client: it looks at every event anyway.
+    return filtered if len(filtered) <= wire.MAX_FRAME + 4 else plain
+
+
+def event_of(message: dict[str, Any]) -> EventFrame:
+    """The event in a lean frame.
+
+    Raises:
+      ProtocolError: a key is missing, or of another type.
+    """
+    for key in _TEXTS:
+        if type(message.get(key)) is not str:
+            raise ProtocolError(f"an event whose {key} is {message.get(key)!r}")
+    integer(message, "received_at")
+    if type(message.get("fields")) is not dict:
+        raise ProtocolError("an event without fields")
+    return wire.frame_of_lean(message)
+
+
+def integer(message: dict[str, Any], key: str) -> int:
+    """A number from 0 on that SQLite can hold.
+
+    Raises:
+      ProtocolError: it is none.
+    """
+    value = message.get(key)
+    if type(value) is not int or not 0 <= value < 1 << 63 or (key != "received_at" and value > SEQ_MAX):
+        raise ProtocolError(f"{message.get('kind')} with {key} {str(value)[:40]!r}")
+    return value
+
+
+def garbled(error: ProtocolError) -> Unusable:
+    return Unusable("garbled", f"the daemon broke the protocol ({error.message}); reading the log directly")
+
+
+def _nobody() -> Unusable:
+    return Unusable("no_daemon", "no daemon running; reading the log directly")
+
+
+def _seconds(value: Any) -> float:
+    good = type(value) in (int, float) and math.isfinite(value) and 0 < value <= 86400
+    return float(value) if good else 60.0
+
+
+def _is_our_log(about: Any, log: Path) -> bool:
+    if not isinstance(about, dict):
+        return False
+    try:
+        facts = os.stat(log)
+    except OSError:
+        # A sandbox that cannot see the state folder: then it can only be the same by name.
+        return os.fspath(log) == about.get("path")
+    return (facts.st_dev, facts.st_ino) == (about.get("dev"), about.get("ino"))

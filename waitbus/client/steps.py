@@ -1,0 +1,46 @@
+"""What a session says when it is asked to step, besides events: wait for this, something cannot be given, something changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from waitbus.client.shared_bell import SharedBell
+
+
+@attrs.frozen
+class Wait:
+    """Nothing now. Step again when `fd` is readable (or `bell` rang), at `deadline` (s, `time.monotonic`) at the latest.
+
+    A deadline of 0 asks for no more than to let others run.
+    """
+
+    deadline: float
+    fd: int | None = None
+    bell: SharedBell | None = None
+
+
+@attrs.frozen
+class Gap:
+    """Events that cannot be given: `pruned`, `other_log` or `unknown`; `first`..`last` are seqs. `initial`: of the place that the
+    caller named, not of a resumed position."""
+
+    reason: str
+    first: int
+    last: int
+    log_id: str
+    initial: bool
+
+
+@attrs.frozen
+class Note:
+    """A change of transport that a person may want to know.
+
+    `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `other_log` (it serves
+    another one), `garbled` (it broke the protocol), `back`.
+    """
+
+    kind: str
+    text: str
