@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Set up": {
         "serve": ("waitbus.cli.serve:serve", "serve the bus to many waiters at once"),
         "init": ("waitbus.cli.init:init", "make the folders, the log and a config file"),
+        "db": ("waitbus.cli.db:db", "look at the log's file, and look after it"),
         "config": ("waitbus.cli.config:config", "check, explain and show the configuration"),
         "broadcast": ("waitbus.cli.broadcast:broadcast", "look at the bus as it runs: serve, tap"),
         "completion": ("waitbus.cli.completion:completion", "print the completion script of bash, zsh or fish"),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
-from waitbus.errors import LogUnavailable
+from waitbus.errors import LogCorrupt, LogUnavailable
 from waitbus.events import log_id
+from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import translated
 from waitbus.store.retention import live_bytes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUSY_TIMEOUT = 1.0
+_OTHER = "name the file of a log; `waitbus status` tells the one in use"
 RATE_WINDOW = 300
 """s over which the rate of events is told."""
 
@@ -73,14 +75,22 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
       LogUnavailable: there is none; it is not made.
       LogError: it cannot be read, or is no log.
     """
-    with translated(path):
-        if not path.exists():
-            raise LogUnavailable(
-                f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event"
-            )
-        # Not mode=rw: as the last one to close, a reader would checkpoint; that is an fsync or four, and not what it came for.
-        with contextlib.closing(schema.connect(path, mode="ro", busy_timeout=BUSY_TIMEOUT)) as db:
+    if path.is_dir():
+        raise LogUnavailable(f"{path} is a directory, not a log", hint=_OTHER)
+    if not path.exists():
+        raise LogUnavailable(f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event")
+    try:
+        with translated(path), contextlib.closing(_connect(path)) as db:
             yield db
+    except LogCorrupt as error:
+        if path != log_path():
+            error.hint = _OTHER  # what to do about a damaged log would be bad advice about somebody's other file
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Not mode=rw: as the last one to close, a reader would checkpoint; that is an fsync or four, and not what it came for.
+    return schema.connect(path, mode="ro", busy_timeout=BUSY_TIMEOUT)
 
 
 def facts(path: Path, *, now: float | None = None) -> LogFacts:
