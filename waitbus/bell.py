@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 from typing import TYPE_CHECKING
 
 from waitbus.errors import PathError
@@ -17,25 +18,43 @@ from waitbus.paths import SOCKET_PATH_MAX, own_directory
 from waitbus.store.failures import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 RING = b"ring"
 HELLO = b"hello"
 """What a daemon that has just begun to listen says to every bell."""
 
+_NAME_LENGTH = 16
+_PREFIX_MAX = SOCKET_PATH_MAX - len("/.") - _NAME_LENGTH
 
-def ring(folder: Path, message: bytes = RING) -> int:
+
+def ring(folder: Path | str, message: bytes = RING) -> int:
     """Ring every bell in `folder` without ever blocking; a bell whose owner is gone is unlinked. Returns how many heard it."""
-    name = os.fspath(folder)
+    return _count(os.fspath(folder), lambda path: _ring_one(path, message))
+
+
+def listeners(folder: Path | str) -> int:
+    """How many bells in `folder` have somebody behind them. Nothing is rung: connecting a datagram socket asks as much."""
+    return _count(os.fspath(folder), _is_heard)
+
+
+def _count(folder: str, ask: Callable[[str], bool]) -> int:
+    # The folder is listed anew each time: its mtime has the granularity of a tick, too coarse to tell a new bell by.
     try:
-        bells = os.listdir(name)
-    except OSError:
+        bells = [bell for bell in os.listdir(folder) if bell[0] != "."]
+        if not bells:
+            return 0
+        if len(os.fsencode(folder)) <= _PREFIX_MAX:
+            return sum([ask(f"{folder}/{bell}") for bell in bells])
+        handle = _handle(folder)
+    except (OSError, PathError):
+        # Where a bell cannot be named, none was hung.
         return 0
-    if not bells:
-        return 0
-    with _reachable(name) as prefix:
-        return sum(_ring_one(f"{prefix}/{bell}", message) for bell in bells if bell[0] != ".")
+    try:
+        return sum([ask(f"{_DESCRIPTORS}/{handle}/{bell}") for bell in bells])
+    finally:
+        os.close(handle)
 
 
 def _ring_one(path: str, message: bytes) -> bool:
@@ -45,25 +64,11 @@ def _ring_one(path: str, message: bytes) -> bool:
         # Its queue is full: it was rung already and has not looked yet.
         return True
     except ConnectionRefusedError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+        _unlink_dead(path)
         return False
     except OSError:
         return False
     return True
-
-
-def listeners(folder: Path) -> int:
-    """How many bells in `folder` have somebody behind them. Nothing is rung: connecting a datagram socket asks as much."""
-    name = os.fspath(folder)
-    try:
-        bells = [bell for bell in os.listdir(name) if bell[0] != "."]
-    except OSError:
-        return 0
-    if not bells:
-        return 0
-    with _reachable(name) as prefix:
-        return sum(_is_heard(f"{prefix}/{bell}") for bell in bells)
 
 
 def _is_heard(path: str) -> bool:
@@ -75,11 +80,18 @@ def _is_heard(path: str) -> bool:
     return True
 
 
+def _unlink_dead(path: str) -> None:
+    with contextlib.suppress(OSError):
+        # A plain file refuses as a dead socket does, and is not ours.
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+
+
 _socket: socket.socket | None = None
 
 
 def _sender() -> socket.socket:
-    # An unbound datagram socket has no state, so a forked child may go on with its parent's.
+    # An unbound datagram socket has no state, so threads share it, and a forked child goes on with its parent's.
     global _socket
     if _socket is None:
         _socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -87,24 +99,22 @@ def _sender() -> socket.socket:
     return _socket
 
 
-@contextlib.contextmanager
-def _reachable(folder: str) -> Iterator[str]:
-    """The folder's name, or a short one for it where a socket's path would be too long for the kernel."""
-    if len(os.fsencode(folder)) + 2 + _NAME_LENGTH <= SOCKET_PATH_MAX:
-        yield folder
-        return
-    if not os.path.isdir("/proc/self/fd"):
+_DESCRIPTORS = "/proc/self/fd"
+"""Where Linux lets a long path be reached by a descriptor of its folder, in a few bytes."""
+
+
+def _handle(folder: str) -> int:
+    """A descriptor of the folder.
+
+    Raises:
+      PathError: there is no way to name a socket by it here.
+    """
+    if not os.path.isdir(_DESCRIPTORS):
         raise PathError(
-            f"the path of the doorbells {folder} is too long for the kernel", hint="set WAITBUS_STATE_DIR to a shorter directory"
+            f"the path of the doorbells {folder} has {len(os.fsencode(folder))} bytes; the kernel takes {_PREFIX_MAX}",
+            hint="set WAITBUS_STATE_DIR to a shorter directory",
         )
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}"
-    finally:
-        os.close(handle)
-
-
-_NAME_LENGTH = 16
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 class Bell:
@@ -121,16 +131,27 @@ class Bell:
         self._owner = os.getpid()
         try:
             self._socket.setblocking(False)
-            with translated(self._path), _reachable(os.fspath(folder)) as prefix:
-                hidden = f"{prefix}/.{self._path.name}"
-                self._socket.bind(hidden)
-                os.chmod(hidden, 0o600)
-                os.rename(hidden, f"{prefix}/{self._path.name}")
+            with translated(self._path):
+                self._bind(os.fspath(folder))
         except BaseException:
             self._socket.close()
             raise
 
+    def _bind(self, folder: str) -> None:
+        hidden = self._path.with_name(f".{self._path.name}")
+        if len(os.fsencode(folder)) <= _PREFIX_MAX:
+            self._socket.bind(os.fspath(hidden))
+        else:
+            handle = _handle(folder)
+            try:
+                self._socket.bind(f"{_DESCRIPTORS}/{handle}/{hidden.name}")
+            finally:
+                os.close(handle)
+        os.chmod(hidden, 0o600)
+        os.rename(hidden, self._path)
+
     def fileno(self) -> int:
+        """The descriptor to wait for."""
         return self._socket.fileno()
 
     def drain(self) -> set[bytes]:
@@ -139,7 +160,7 @@ class Bell:
         while True:
             try:
                 heard.add(self._socket.recv(16))
-            except (BlockingIOError, OSError):
+            except OSError:
                 return heard
 
     def is_hanging(self) -> bool:
@@ -147,8 +168,8 @@ class Bell:
         return self._path.exists()
 
     def close(self) -> None:
+        """Take the bell down. In a forked child only the copy is closed: the name belongs to the parent."""
         self._socket.close()
-        # A forked child has a copy of this object; the name belongs to the parent.
         if self._owner == os.getpid():
             with contextlib.suppress(OSError):
                 os.unlink(self._path)

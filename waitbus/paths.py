@@ -6,6 +6,7 @@ The runtime directory is never under /tmp: a predictable path there belongs to w
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -24,7 +25,9 @@ def state_dir() -> Path:
 
 def config_dir() -> Path:
     """`config.toml` and `plugins.toml`: `WAITBUS_CONFIG_DIR`, else `$XDG_CONFIG_HOME/waitbus`, else `~/.config/waitbus`."""
-    return _from_environment("WAITBUS_CONFIG_DIR") or _absolute_xdg("XDG_CONFIG_HOME") or _home() / ".config" / "waitbus"
+    return (
+        _from_environment("WAITBUS_CONFIG_DIR") or _absolute_xdg("XDG_CONFIG_HOME") or _home() / ".config" / "waitbus"
+    )
 
 
 def runtime_dir() -> Path:
@@ -33,6 +36,7 @@ def runtime_dir() -> Path:
 
 
 def log_path() -> Path:
+    """The log, `<state>/events.db`."""
     return state_dir() / "events.db"
 
 
@@ -42,6 +46,7 @@ def bells_dir() -> Path:
 
 
 def cursors_dir() -> Path:
+    """Bookmarks, one file each."""
     return state_dir() / "cursors"
 
 
@@ -54,23 +59,36 @@ def socket_path() -> Path:
 
 
 def own_directory(path: Path) -> Path:
-    """Make `path` with mode 0700 if it is not there, and refuse one that is somebody else's.
+    """Make `path` and what is missing above it, all with mode 0700, and refuse one that somebody else could change.
 
     Raises:
       LogUnavailable: it cannot be made.
       LogReadOnly: its parent may not be written.
-      PathError: it is a link or a file, or belongs to another user.
+      PathError: it is a file, belongs to another user, or may be written by others.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError:
-        raise PathError(f"{path} is a file, and a directory was expected", hint="move it away") from None
+        _make(path)
+        _check_owner(path)
     except PermissionError as error:
-        raise LogReadOnly(f"cannot make {path}: {error.strerror}", hint=_which_variable()) from error
+        raise LogReadOnly(f"cannot make {path}: {error.strerror}", hint=_WHICH_VARIABLE) from error
     except OSError as error:
-        raise LogUnavailable(f"cannot make {path}: {error.strerror}", hint=_which_variable()) from error
-    _check_owner(path)
+        if error.errno == errno.EROFS:
+            raise LogReadOnly(f"cannot make {path}: {error.strerror}", hint=_WHICH_VARIABLE) from error
+        raise LogUnavailable(f"cannot make {path}: {error.strerror}", hint=_WHICH_VARIABLE) from error
     return path
+
+
+def _make(path: Path) -> None:
+    # Not mkdir(parents=True): that gives the parents the mode of the umask, and one of them is our own.
+    try:
+        path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        if path.parent == path:
+            raise
+        _make(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        return
 
 
 def check_socket_path(path: Path) -> Path:
@@ -89,24 +107,27 @@ def check_socket_path(path: Path) -> Path:
 
 
 def _check_owner(path: Path) -> None:
-    facts = path.stat()
-    if facts.st_uid != os.geteuid():
-        raise PathError(f"{path} belongs to uid {facts.st_uid}, not to you", hint=_which_variable())
-    if stat.S_IMODE(facts.st_mode) & 0o022:
-        raise PathError(f"{path} may be written by others", hint=f"chmod 700 {path}")
+    # A link of our own to a directory of our own is fine (a larger disk); a link that somebody else laid is not.
+    if path.lstat().st_uid != (me := os.geteuid()) or (facts := path.stat()).st_uid != me:
+        raise PathError(f"{path} belongs to another user, not to uid {me}", hint=_WHICH_VARIABLE)
+    if not stat.S_ISDIR(facts.st_mode):
+        raise PathError(f"{path} is a file, and a directory was expected", hint=f"move it away, or {_WHICH_VARIABLE}")
+    if facts.st_mode & 0o022:
+        raise PathError(f"{path} may be written by others", hint=f"chmod go-w {path}")
 
 
-def _which_variable() -> str:
-    return "set WAITBUS_STATE_DIR (and WAITBUS_RUNTIME_DIR) to a directory of yours that can be written"
+_WHICH_VARIABLE = "set WAITBUS_STATE_DIR (and WAITBUS_RUNTIME_DIR) to a directory of yours that can be written"
 
 
 def _from_environment(variable: str) -> Path | None:
     value = os.environ.get(variable)
     if not value:
         return None
-    if "\0" in value or not os.path.isabs(os.path.expanduser(value)):
-        raise PathError(f"{variable} {value!r} is not an absolute path", hint="write it from / or from ~")
-    return Path(os.path.expanduser(value))
+    if value == "~" or value.startswith("~/"):
+        return _home() / value[2:]
+    if not os.path.isabs(value):
+        raise PathError(f"{variable} {value!r} is not an absolute path", hint="write it from / or from ~/")
+    return Path(value)
 
 
 def _absolute_xdg(variable: str) -> Path | None:
@@ -116,15 +137,26 @@ def _absolute_xdg(variable: str) -> Path | None:
 
 
 def _platform_state() -> Path:
-    if sys.platform == "linux":
-        return _absolute_xdg("XDG_STATE_HOME") or _home() / ".local" / "state" / "waitbus"
-    import platformdirs
+    if sys.platform == "darwin":
+        import platformdirs
 
-    return Path(platformdirs.user_state_dir("waitbus"))
+        return Path(platformdirs.user_state_dir("waitbus"))
+    return _absolute_xdg("XDG_STATE_HOME") or _home() / ".local" / "state" / "waitbus"
 
 
 def _home() -> Path:
-    home = os.path.expanduser("~")
+    """`HOME`, else what the user data base has (`env -i`, cron)."""
+    home = os.environ.get("HOME", "")
+    if not home:
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
     if not os.path.isabs(home):
-        raise PathError("there is no home directory for this user", hint="set WAITBUS_STATE_DIR and WAITBUS_CONFIG_DIR")
+        raise PathError(
+            f"the home directory {home!r} is not an absolute path",
+            hint="set HOME, or WAITBUS_STATE_DIR and WAITBUS_CONFIG_DIR",
+        )
     return Path(home)

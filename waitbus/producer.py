@@ -5,10 +5,11 @@ The order is the promise: an event is durable in the log before anybody is told,
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from waitbus.bell import ring
-from waitbus.events import COLUMN_FIELDS, EmitResult, EventFrame, EventInsert, Fields
+from waitbus.events import COLUMN_FIELDS, EmitResult, EventFrame, EventInsert, Fields, make_event_id
 from waitbus.paths import log_path
 from waitbus.store import shared
 from waitbus.store.retention import prune_now_and_then
@@ -33,7 +34,7 @@ def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path
     log = _log(db_path)
     placed = log.append(event)
     if placed.inserted:
-        ring(log.path.parent / "bells")
+        ring(log.bells)
         prune_now_and_then(log, placed.seq)
     return EmitResult(placed.inserted, _as_read(log, event, placed))
 
@@ -63,7 +64,7 @@ def _append_all(log: Log, events: Iterable[EventInsert]) -> list[Appended]:
     placed = log.append_many(events)
     inserted = [one.seq for one in placed if one.inserted]
     if inserted:
-        ring(log.path.parent / "bells")
+        ring(log.bells)
         prune_now_and_then(log, inserted[-1], len(inserted))
     return placed
 
@@ -78,12 +79,22 @@ async def aemit(event: EventInsert, *, db_path: Path | str | None = None) -> Emi
     return await anyio.to_thread.run_sync(lambda: emit(event, db_path=db_path))
 
 
-def _log(db_path: Path | str | None) -> Log:
-    if db_path is None:
-        return shared(log_path())
-    from pathlib import Path
+_where: tuple[str | None, ...] = ()
+_path: Path | None = None
 
-    return shared(Path(db_path).absolute())
+
+def _log(db_path: Path | str | None) -> Log:
+    if db_path is not None:
+        from pathlib import Path
+
+        return shared(Path(db_path).absolute())
+    # The environment is read at every call, as everywhere; only the path that follows from it is kept.
+    global _where, _path
+    here = os.environ.get("WAITBUS_STATE_DIR"), os.environ.get("XDG_STATE_HOME"), os.environ.get("HOME")
+    if _path is None or here != _where:
+        _path = log_path()
+        _where = here
+    return shared(_path)
 
 
 def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
@@ -97,7 +108,7 @@ def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
     for name in COLUMN_FIELDS:
         fields[name] = getattr(event, name)
     return EventFrame(
-        event_id=log.event_id(placed.seq, placed.at_ms),
+        event_id=make_event_id(placed.at_ms, placed.tag, placed.seq),
         event_type=event.event_type,
         owner=event.owner,
         repo=event.repo,

@@ -6,6 +6,8 @@ SQL, `old` brings a 0.2 log over, `failures` names what went wrong.
 
 from __future__ import annotations
 
-from waitbus.store.log import PAGE_ROWS, Appended, Facts, Log, Page, shared
+from waitbus.store.log import Log
+from waitbus.store.rows import PAGE_BYTES, PAGE_ROWS, Appended, Facts, Page
+from waitbus.store.shared import shared
 
-__all__ = ["PAGE_ROWS", "Appended", "Facts", "Log", "Page", "shared"]
+__all__ = ["PAGE_BYTES", "PAGE_ROWS", "Appended", "Facts", "Log", "Page", "shared"]

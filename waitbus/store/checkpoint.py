@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
-from waitbus.errors import LogBusy
-from waitbus.store.log import Log
+from waitbus.store import schema
+from waitbus.store.failures import translated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,19 +15,25 @@ if TYPE_CHECKING:
 ROWS = 250
 """Rows after which it is worth it: about 500 pages."""
 
-RESTART_PAGES = 4000
-"""Where writers never pause, a PASSIVE checkpoint is never complete and the WAL never begins anew. Above this many pages the
-write lock is taken for the little that is left."""
+RESTART_BYTES = 8 * 1024 * 1024
+"""Where writers never pause, a PASSIVE checkpoint is never complete and the WAL never begins anew. Beyond this, the write lock
+is taken for the little that is left."""
 
 
 def checkpoint(path: Path) -> int:
-    """Move what can be moved; returns the WAL's length in pages."""
-    log = Log(path, busy_timeout=0.05)
-    try:
-        _, pages, done = log.use(lambda db: db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall())[0]
-        if pages > RESTART_PAGES or 0 < pages == done > RESTART_PAGES // 4:
-            with contextlib.suppress(LogBusy):
-                log.use(lambda db: db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall())
-        return int(pages)
-    finally:
-        log.close()
+    """Move what can be moved, without making anybody wait for a reader; returns the WAL's length in bytes.
+
+    Raises:
+      LogError: the log cannot be used.
+    """
+    with translated(path), contextlib.closing(schema.connect(path)) as db:
+        _, pages, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
+        size = int(pages) * int(db.execute("PRAGMA page_size").fetchall()[0][0])
+        if size > RESTART_BYTES:
+            _restart(db)
+        return size
+
+
+def _restart(db: sqlite3.Connection) -> None:
+    # Without a busy time-out: with the write lock in hand, waiting for a reader would be waiting for everybody.
+    db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()

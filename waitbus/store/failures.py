@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 _ELSEWHERE = "set WAITBUS_STATE_DIR to a directory that can be written"
 _BUSY_HINT = "another program holds the log's write lock; `lsof` or `fuser` on the file names it"
 _FULL_HINT = "make space; what was committed before is intact, and writing goes on by itself"
+_HANDLES = (LogUnavailable, "no file handle is left to open the log {path}", "close files, or raise `ulimit -n`")
+_OTHER = (
+    LogIOError,
+    "the log {path} could not be used",
+    "`waitbus db info` looks at the file; `dmesg` says more of the disk",
+)
 
 _BY_CODE: dict[int, tuple[type[LogError], str, str]] = {
     sqlite3.SQLITE_BUSY: (LogBusy, "the log {path} is locked by another process", _BUSY_HINT),
@@ -34,21 +41,40 @@ _BY_ERRNO: dict[int, tuple[type[LogError], str, str]] = {
     errno.EROFS: _BY_CODE[sqlite3.SQLITE_READONLY],
     errno.EACCES: _BY_CODE[sqlite3.SQLITE_READONLY],
     errno.EPERM: _BY_CODE[sqlite3.SQLITE_READONLY],
-    errno.EMFILE: (LogUnavailable, "no file handle is left to open the log {path}", "close files, or raise `ulimit -n`"),
-    errno.ENFILE: (LogUnavailable, "no file handle is left to open the log {path}", "close files, or raise `ulimit -n`"),
+    errno.EMFILE: _HANDLES,
+    errno.ENFILE: _HANDLES,
 }
+
+
+def primary(error: BaseException) -> int:
+    """SQLite's primary result code of an error; 0 where it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def typed(error: Exception, path: Path) -> LogError:
     """The error of ours that says what `error` means for the log at `path`."""
     if isinstance(error, OSError):
-        kind, text, hint = _BY_ERRNO.get(error.errno or 0, (LogUnavailable, "the log {path} cannot be opened", _ELSEWHERE))
+        kind, text, hint = _BY_ERRNO.get(error.errno or 0, _BY_CODE[sqlite3.SQLITE_CANTOPEN])
         return kind(f"{text.format(path=path)} ({error.strerror})", hint=hint)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    kind, text, hint = _BY_CODE.get(
-        code, (LogIOError, "the log {path} could not be used", "`waitbus db info` and the disk's own log say more")
-    )
+    kind, text, hint = _BY_CODE.get(_meant(error, path), _OTHER)
     return kind(f"{text.format(path=path)} ({error})", hint=hint)
+
+
+def _meant(error: Exception, path: Path) -> int:
+    """SQLite's code, but for what it words badly: a disk without room for the -shm file is an I/O error to it, and a
+    folder that may not be written makes a file that cannot be opened."""
+    code = primary(error)
+    with contextlib.suppress(OSError):
+        space = os.statvfs(path.parent)
+        if code == sqlite3.SQLITE_IOERR and space.f_bavail == 0:
+            return sqlite3.SQLITE_FULL
+        if code == sqlite3.SQLITE_CANTOPEN and path.exists() and not _may_write(path, space.f_flag):
+            return sqlite3.SQLITE_READONLY
+    return code
+
+
+def _may_write(path: Path, flags: int) -> bool:
+    return not flags & os.ST_RDONLY and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)
 
 
 @contextlib.contextmanager
@@ -57,6 +83,4 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        if isinstance(error, LogError):
-            raise
         raise typed(error, path) from error

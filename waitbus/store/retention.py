@@ -1,18 +1,20 @@
 """Retention: old rows leave in small chunks, from the low end, while everything works.
 
-A chunk is one transaction that deletes at most `CHUNK` rows and raises `pruned_to`, so that a reader whose position lies below
-it is told of a gap. The newest row is never pruned: seq goes on from it.
+A chunk is one transaction that deletes a range of rows and raises `pruned_to`, so that a reader whose position lies below it
+is told of a gap. The range is found before the transaction begins, since rows appear at the high end only. The newest row is
+never pruned: seq goes on from it.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import attrs
 
 from waitbus.errors import ConfigError, LogError
-from waitbus.store.log import seq_before
+from waitbus.store.bookmarks import keep_from
+from waitbus.store.rows import facts, meta, seq_before
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,21 +23,28 @@ if TYPE_CHECKING:
     from waitbus.store.log import Log
 
 CHUNK = 500
+"""Rows of a chunk: a few ms of the write lock."""
+
+CHUNK_MIN = 20
+SHORT, LONG = 0.004, 0.012
+"""s. A chunk that held the lock for longer than LONG (rows with large payloads) makes the next one half as large."""
+
 EVERY = 256
-"""Without a daemon, each append whose seq passes a multiple of this prunes one chunk, which outruns any producer."""
+"""Each append whose seq passes a multiple of this prunes a chunk, which outruns any producer where no daemon does it."""
 
 
 @attrs.frozen
 class Retention:
-    """How much is kept: `max_age` and `payload_age` in s (None: for ever), `max_bytes` of live pages.
+    """How much is kept: `max_age` and `payload_age` in s (None: for ever), `max_bytes` of live pages, `max_rows`.
 
-    No row from `keep_from` on (the seq of a bookmark in use) leaves by age.
+    No row from `keep_from` on (the first one a bookmark in use has not passed) leaves by age.
     """
 
     max_age: float | None = 30 * 86400.0
     max_bytes: int | None = 1024**3
     payload_age: float | None = None
     keep_from: int | None = None
+    max_rows: int | None = None
 
     @classmethod
     def of(cls, table: RetentionTable, keep_from: int | None = None) -> Retention:
@@ -43,13 +52,39 @@ class Retention:
         age = None if table.payload_days is None else table.payload_days * 86400
         return cls(max_age=table.max_age, max_bytes=table.max_size, payload_age=age, keep_from=keep_from)
 
+    @classmethod
+    def in_force(cls, table: RetentionTable, log: Log) -> Retention:
+        """The same, with the bookmarks of `log` that are in use."""
+        return cls.of(table, keep_from(log))
+
+
+@attrs.define
+class Pruner:
+    """Prunes `log` chunk by chunk, in chunks as large as the write lock can be spared for."""
+
+    log: Log
+    keep: Retention
+    chunk: int = CHUNK
+
+    def step(self) -> int:
+        """One chunk of rows, or else of payloads; how many, 0 where nothing is left to do."""
+        began = time.monotonic()
+        done = prune_chunk(self.log, self.keep, chunk=self.chunk) or strip_payloads(
+            self.log, self.keep, chunk=self.chunk
+        )
+        took = time.monotonic() - began
+        if took > LONG:
+            self.chunk = max(CHUNK_MIN, self.chunk // 2)
+        elif took < SHORT:
+            self.chunk = min(CHUNK, self.chunk * 2)
+        return done
+
 
 def prune_chunk(log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK) -> int:
     """Delete one chunk of what `keep` lets go, in one short transaction; returns how many rows (0: nothing is left to do)."""
-    now = time.time() if now is None else now
-    if not log.use(lambda db: _anything(db, keep, now)):
-        return 0
-    return log.write(lambda db: _prune(db, keep, now, chunk))
+    at = time.time() if now is None else now
+    doomed = log.use(lambda db: _doomed(db, keep, at, chunk))
+    return 0 if doomed is None else log.write(lambda db: _delete(db, doomed))
 
 
 def strip_payloads(log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK) -> int:
@@ -57,73 +92,86 @@ def strip_payloads(log: Log, keep: Retention, *, now: float | None = None, chunk
     if keep.payload_age is None:
         return 0
     before = int(((time.time() if now is None else now) - keep.payload_age) * 1000)
-
-    def strip(db: sqlite3.Connection) -> int:
-        start = db.execute("SELECT value FROM meta WHERE key = 'payload_pruned_to'").fetchall()[0][0]
-        limit = seq_before(db, before)
-        rows = db.execute("SELECT seq FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (start, limit, chunk)).fetchall()
-        if not rows:
-            return 0
-        db.execute("UPDATE events SET payload = NULL WHERE seq > ? AND seq <= ?", (start, rows[-1][0]))
-        db.execute("UPDATE meta SET value = ? WHERE key = 'payload_pruned_to'", (rows[-1][0],))
-        return len(rows)
-
-    return log.write(strip)
+    last = log.use(lambda db: _last_of_chunk(db, meta(db, "payload_pruned_to"), seq_before(db, before), chunk))
+    return 0 if last is None else log.write(lambda db: _strip(db, last))
 
 
 def live_bytes(db: sqlite3.Connection) -> int:
     """Bytes of the pages in use. Not the file's size: that never shrinks, and everything would be deleted."""
-    pages, free, size = (db.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("page_count", "freelist_count", "page_size"))
+    pages, free, size = (
+        db.execute(f"PRAGMA {name}").fetchall()[0][0] for name in ("page_count", "freelist_count", "page_size")
+    )
     return int((pages - free) * size)
 
 
 def prune_now_and_then(log: Log, seq: int, count: int = 1) -> None:
-    """A producer's share of retention, where no daemon does it."""
+    """A producer's share of retention, where no daemon does it: after `count` appends up to `seq`."""
     if seq // EVERY == (seq - count) // EVERY:
         return
     from waitbus.config import load
 
     try:
-        prune_chunk(log, Retention.of(load().retention))
+        Pruner(log, Retention.in_force(load().retention, log)).step()
     except (LogError, ConfigError):
         # The event is committed and told; whoever comes next prunes.
         return
 
 
-def _anything(db: sqlite3.Connection, keep: Retention, now: float) -> bool:
+class _Range(NamedTuple):
+    """Rows `after` < seq <= `last`; imported ones among them stay if `spare_imported`."""
+
+    after: int
+    last: int
+    spare_imported: bool
+
+
+def _doomed(db: sqlite3.Connection, keep: Retention, now: float, chunk: int) -> _Range | None:
+    bounds = facts(db, 0)
     if keep.max_bytes is not None and live_bytes(db) > keep.max_bytes:
-        return True
+        last = _last_of_chunk(db, 0, bounds.last - 1, chunk)
+        return None if last is None else _Range(0, last, spare_imported=False)
+    if keep.max_rows is not None and bounds.first and bounds.first <= bounds.last - max(1, keep.max_rows):
+        last = _last_of_chunk(db, 0, bounds.last - max(1, keep.max_rows), chunk)
+        return None if last is None else _Range(0, last, spare_imported=False)
     if keep.max_age is None:
-        return False
-    start = db.execute("SELECT value FROM meta WHERE key = 'pruned_to'").fetchall()[0][0]
-    oldest = db.execute("SELECT seq, at_ms FROM events WHERE seq > ? ORDER BY seq LIMIT 1", (start,)).fetchall()
-    return bool(oldest) and oldest[0][1] < (now - keep.max_age) * 1000 and (keep.keep_from is None or oldest[0][0] < keep.keep_from)
-
-
-def _prune(db: sqlite3.Connection, keep: Retention, now: float, chunk: int) -> int:
-    newest = db.execute("SELECT max(seq) FROM events").fetchall()[0][0] or 0
-    if keep.max_bytes is not None and live_bytes(db) > keep.max_bytes:
-        doomed = db.execute("SELECT seq FROM events WHERE seq < ? ORDER BY seq LIMIT ?", (newest, chunk)).fetchall()
-    elif keep.max_age is not None:
-        doomed = _expired(db, keep, now, chunk, newest)
-    else:
-        doomed = []
-    if not doomed:
-        return 0
-    db.executemany("DELETE FROM events WHERE seq = ?", doomed)
-    db.executemany("DELETE FROM aliases WHERE seq = ?", doomed)
-    db.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'pruned_to'", (doomed[-1][0],))
-    return len(doomed)
-
-
-def _expired(db: sqlite3.Connection, keep: Retention, now: float, chunk: int, newest: int) -> list[tuple[int]]:
-    assert keep.max_age is not None
-    start = db.execute("SELECT value FROM meta WHERE key = 'pruned_to'").fetchall()[0][0]
-    limit = min(seq_before(db, int((now - keep.max_age) * 1000)), newest - 1)
+        return None
+    limit = min(seq_before(db, int((now - keep.max_age) * 1000)), bounds.last - 1)
     if keep.keep_from is not None:
         limit = min(limit, keep.keep_from - 1)
+    last = _last_of_chunk(db, bounds.pruned_to, limit, chunk)
     # Imported rows carry an alias: a history that somebody brought over is kept up to the size cap.
-    return db.execute(
-        "SELECT seq FROM events WHERE seq > ? AND seq <= ? AND seq NOT IN (SELECT seq FROM aliases) ORDER BY seq LIMIT ?",
-        (start, limit, chunk),
+    return None if last is None else _Range(bounds.pruned_to, last, spare_imported=True)
+
+
+def _last_of_chunk(db: sqlite3.Connection, after: int, limit: int, chunk: int) -> int | None:
+    """The seq of the last of at most `chunk` rows behind `after` and up to `limit`; None where there is no row."""
+    if limit <= after:
+        return None
+    found = db.execute(
+        "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)",
+        (after, limit, chunk),
     ).fetchall()
+    last: int | None = found[0][0]
+    return last
+
+
+def _delete(db: sqlite3.Connection, doomed: _Range) -> int:
+    bounds = (doomed.after, doomed.last)
+    spared = " AND seq NOT IN (SELECT seq FROM aliases WHERE seq > ? AND seq <= ?)" if doomed.spare_imported else ""
+    values = bounds * 2 if spared else bounds
+    done = db.execute(f"DELETE FROM events WHERE seq > ? AND seq <= ?{spared}", values).rowcount
+    if not spared:
+        db.execute("DELETE FROM aliases WHERE seq > ? AND seq <= ?", bounds)
+    db.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'pruned_to'", (doomed.last,))
+    # Rows that are spared count: the mark has moved, and there may be more behind it.
+    return max(done, 1)
+
+
+def _strip(db: sqlite3.Connection, last: int) -> int:
+    done = db.execute(
+        "UPDATE events SET payload = NULL WHERE seq > (SELECT value FROM meta WHERE key = 'payload_pruned_to') AND seq <= ?"
+        " AND payload != '{}'",
+        (last,),
+    ).rowcount
+    db.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'payload_pruned_to'", (last,))
+    return max(done, 1)

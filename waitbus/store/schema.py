@@ -1,4 +1,4 @@
-"""The log's file: its tables, how it is made, which versions may use it, and how a damaged one is set aside.
+"""The tables of the log, how a connection to it is opened, and which versions may use it.
 
 Each row costs a producer two pages, the table's leaf and the one of `delivery_id`: whatever else could be an index is derived
 (an event id is its commit time, the log's tag and its seq; times are found by bisection over seq).
@@ -6,36 +6,31 @@ Each row costs a producer two pages, the table's leaf and the one of `delivery_i
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import logging
 import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from waitbus.errors import LogCorrupt, LogVersionError, SQLiteTooOld
 from waitbus.events import TAG_BITS
-from waitbus.paths import own_directory
-from waitbus.store.failures import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 FORMAT = 1
 """The format this version writes. A later one raises `min_reader` or `min_writer` only where an older program would err."""
 
 MIN_SQLITE = (3, 35, 0)
-"""The first with RETURNING."""
+"""The oldest that this is meant for; `ON CONFLICT` and the JSON functions are in all of them."""
 
-PAGE_SIZE = 4096
+PAGE_SIZE = 2048
+"""Half of SQLite's: half the WAL for a small row, and a row of a kilobyte still fits."""
+
 WAL_LIMIT = 16 * 1024 * 1024
 """Bytes the WAL file keeps on disk once it was checkpointed."""
 
-PRODUCER_CHECKPOINT_PAGES = 4000
-"""A producer checkpoints only when the WAL is this long (16 MB): with a daemon about it never has to."""
+PRODUCER_CHECKPOINT_PAGES = WAL_LIMIT // PAGE_SIZE
+"""A producer checkpoints only when the WAL is this long: with a daemon about it never has to."""
 
 # Not STRICT: a library older than 3.37 calls a schema with that word corrupt, and would set a healthy log aside.
 TABLES = """
@@ -61,71 +56,70 @@ CREATE INDEX aliases_seq ON aliases(seq);
 CREATE TABLE schema_migrations(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL);
 """
 
-log = logging.getLogger("waitbus")
 
+def connect(
+    path: Path, *, mode: str = "rw", busy_timeout: float = 0.0, synchronous: str = "NORMAL"
+) -> sqlite3.Connection:
+    """A connection in autocommit mode to a log that exists. `busy_timeout` is in s; nothing was read from the file yet.
 
-def connect(path: Path, *, busy_timeout: float, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """A connection in autocommit mode to a log that exists. `busy_timeout` is in s; nothing was read from the file yet."""
+    Raises:
+      SQLiteTooOld: the library is.
+    """
     if sqlite3.sqlite_version_info < MIN_SQLITE:
         raise SQLiteTooOld(
             f"this Python has SQLite {sqlite3.sqlite_version}; waitbus needs 3.35 or newer",
             hint="use a newer Python, or one linked to a newer SQLite",
         )
-    db = sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=rw",
-        uri=True,
-        timeout=busy_timeout,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    db.execute(f"PRAGMA synchronous={synchronous}")
-    db.execute(f"PRAGMA wal_autocheckpoint={PRODUCER_CHECKPOINT_PAGES}")
-    db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+    db = sqlite3.connect(uri(path, mode), uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    if mode == "rw":
+        db.execute(f"PRAGMA synchronous={synchronous}")
+        db.execute(f"PRAGMA wal_autocheckpoint={PRODUCER_CHECKPOINT_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
     return db
 
 
-def read_meta(db: sqlite3.Connection, path: Path, *, write: bool = True) -> dict[str, int]:
+def uri(path: Path, mode: str) -> str:
+    """The file as SQLite's URI has it. By hand: urllib.parse costs 2 ms of every start."""
+    quoted = os.fspath(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{quoted}?mode={mode}"
+
+
+def read_meta(db: sqlite3.Connection, path: Path) -> dict[str, int]:
     """The log's facts: `tag format min_reader min_writer pruned_to payload_pruned_to`.
 
     Raises:
-      LogVersionError: a newer waitbus wrote it, and says that this one must not use it.
+      LogVersionError: a newer waitbus wrote it, and says that this one must not read it.
       LogCorrupt: it is a database, and none of ours.
     """
     try:
-        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
-        newest, needed = meta["format"], meta["min_writer" if write else "min_reader"]
-        meta["tag"], meta["pruned_to"]
+        meta: dict[str, int] = dict(db.execute("SELECT key, value FROM meta").fetchall())
+        if not all(type(meta[key]) is int for key in ("tag", "format", "min_reader", "min_writer", "pruned_to")):
+            raise KeyError
     except (sqlite3.OperationalError, KeyError) as error:
-        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+        if isinstance(error, sqlite3.OperationalError) and not str(error).startswith(
+            ("no such table", "no such column")
+        ):
             raise
-        raise LogCorrupt(f"{path} is a database, but no waitbus log", hint="move it away, and a new log is begun") from None
-    if needed > FORMAT:
-        raise LogVersionError(
-            f"the log {path} has format {newest} and needs a waitbus that knows format {needed}; this one knows format {FORMAT}",
-            hint="upgrade this waitbus, or set WAITBUS_STATE_DIR to another directory",
-        )
+        raise LogCorrupt(
+            f"{path} is a database, but no waitbus log", hint="move it away, and a new log is begun"
+        ) from None
+    if meta["min_reader"] > FORMAT:
+        raise newer(meta, "min_reader", path)
     return meta
 
 
-def create(path: Path) -> None:
-    """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there."""
-    own_directory(path.parent)
-    with locked(path):
-        if path.exists() and path.stat().st_size:
-            return
-        new = path.with_name(path.name + ".new")
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        db = sqlite3.connect(new, isolation_level=None)
-        try:
-            _fill(db)
-        finally:
-            db.close()
-        os.rename(new, path)
+def newer(meta: dict[str, int], needs: str, path: Path) -> LogVersionError:
+    """What to say where the log asks for a later format than ours; `needs` is `min_reader` or `min_writer`."""
+    verb = "read" if needs == "min_reader" else "write"
+    return LogVersionError(
+        f"the log {path} has format {meta['format']}; to {verb} it a waitbus must know format {meta[needs]}, "
+        f"and this one knows format {FORMAT}",
+        hint="upgrade this waitbus, or set WAITBUS_STATE_DIR to another directory",
+    )
 
 
-def _fill(db: sqlite3.Connection) -> None:
+def fill(db: sqlite3.Connection) -> None:
+    """Make the tables of an empty log."""
     db.execute(f"PRAGMA page_size={PAGE_SIZE}")
     db.execute("PRAGMA journal_mode=WAL").fetchall()
     db.executescript(f"BEGIN; {TABLES} COMMIT;")
@@ -140,46 +134,3 @@ def _fill(db: sqlite3.Connection) -> None:
     }
     db.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
     db.execute("INSERT INTO schema_migrations VALUES (1, 'initial', ?)", (time.time_ns(),))
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold `<state>/events.lock`: whoever makes the log or sets it aside does so alone."""
-    with translated(path):
-        handle = os.open(path.with_name("events.lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with translated(path):
-            yield
-    finally:
-        os.close(handle)
-
-
-def is_damaged(path: Path, error: sqlite3.DatabaseError) -> bool:
-    """Whether the file itself is broken. CORRUPT is believed only if a fresh look confirms it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_NOTADB:
-        return True
-    if code != sqlite3.SQLITE_CORRUPT:
-        return False
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=rw", uri=True, timeout=5)) as db:
-            return bool(db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
-    except sqlite3.DatabaseError as second:
-        return getattr(second, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def set_aside(path: Path, judged: os.stat_result) -> None:
-    """Move a damaged log, its WAL first, to a name with the time in it, unless somebody did so already."""
-    with locked(path):
-        try:
-            now = path.stat()
-        except FileNotFoundError:
-            return
-        if (now.st_dev, now.st_ino) != (judged.st_dev, judged.st_ino):
-            return
-        aside = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}")
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-    log.warning("the log %s was damaged; it was moved to %s and a new one begun", path, aside)

@@ -1,0 +1,176 @@
+"""The files of the log: made once, set aside when damaged, and never joined to a WAL that belongs to another log.
+
+SQLite does not tie a WAL to its database: an `events.db-wal` that stayed behind when the log was removed or replaced would
+be played into the next log and ruin it. So `events.lock` notes which two files belong together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from waitbus.errors import LogBusy, LogError
+from waitbus.paths import own_directory
+from waitbus.store import schema
+from waitbus.store.failures import primary, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+LOCK_TIMEOUT = 5.0
+"""s to wait for `events.lock`: a stopped process may hold it."""
+
+Identity = tuple[int, int]
+"""(device, inode) of a file."""
+
+
+def identity(name: str) -> Identity | None:
+    """Which file stands at this name now; None where there is none."""
+    try:
+        facts = os.stat(name)
+    except FileNotFoundError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def create(path: Path) -> None:
+    """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there."""
+    own_directory(path.parent)
+    with locked(path):
+        if path.exists() and path.stat().st_size:
+            return
+        new = path.with_name(path.name + ".new")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{new}{suffix}")
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db:
+            schema.fill(db)
+        _move_wal_aside(path)
+        _note(path, ())
+        os.rename(new, path)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `<state>/events.lock`: whoever makes the log or sets it aside does so alone.
+
+    Raises:
+      LogBusy: another process held it for `LOCK_TIMEOUT`.
+    """
+    with translated(path):
+        handle = os.open(_lock_name(path), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            _flock(handle, path)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _flock(handle: int, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise LogBusy(
+                    f"another process holds {_lock_name(path)} for more than {LOCK_TIMEOUT:g} s",
+                    hint="`fuser` on that file names it; it may be stopped",
+                ) from None
+            time.sleep(0.005)
+
+
+def _lock_name(path: Path) -> Path:
+    return path.with_name("events.lock" if path.name == "events.db" else f"{path.name}.lock")
+
+
+# -- a WAL that belongs to another log ---------------------------------------------------------------------------------
+
+
+def part_from_foreign_wal(path: Path) -> None:
+    """Before the log is opened: if the file was replaced and the WAL of its predecessor stayed, move that WAL away."""
+    if _was_replaced(path):
+        with locked(path):
+            if not _was_replaced(path):
+                return
+            # Where both have changed, the folder was copied, and the WAL is the log's own.
+            if _noted(path)[1] == identity(f"{path}-wal"):
+                _move_wal_aside(path)
+            _note(path, ())
+
+
+def _was_replaced(path: Path) -> bool:
+    noted = _noted(path)[0]
+    return noted is not None and noted != identity(os.fspath(path))
+
+
+def note_pair(path: Path) -> None:
+    """After the log was opened: note which WAL belongs to which file."""
+    pair = identity(os.fspath(path)), identity(f"{path}-wal")
+    if pair == _noted(path) or None in pair:
+        return
+    # Where nothing can be noted, nothing can be replaced either.
+    with contextlib.suppress(LogError), locked(path):
+        _note(path, [number for one in pair if one for number in one])
+
+
+def _note(path: Path, numbers: Iterable[int]) -> None:
+    _lock_name(path).write_text(" ".join(map(str, numbers)), encoding="ascii")
+
+
+def _noted(path: Path) -> tuple[Identity | None, Identity | None]:
+    try:
+        with open(_lock_name(path), "rb") as file:
+            log_dev, log_ino, wal_dev, wal_ino = map(int, file.read(200).split())
+    except (OSError, ValueError):
+        return None, None
+    return (log_dev, log_ino), (wal_dev, wal_ino)
+
+
+def _move_wal_aside(path: Path) -> None:
+    aside = _aside(path, "orphan")
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+
+
+def _aside(path: Path, why: str) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return path.with_name(f"{path.name}.{why}-{stamp}-{os.urandom(2).hex()}")
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def set_aside_if_damaged(path: Path) -> bool:
+    """Move a damaged log, its WAL first, to a name with the time in it. False, and nothing moved, where a fresh look finds
+    it whole: somebody else has moved it already, or its schema is merely newer than this SQLite."""
+    with locked(path):
+        if not _is_damaged(path):
+            return False
+        aside = _aside(path, "corrupt")
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    import logging
+
+    logging.getLogger("waitbus").warning(
+        "the log %s was damaged; it was moved to %s and a new one is begun", path, aside
+    )
+    return True
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        with contextlib.closing(schema.connect(path, busy_timeout=LOCK_TIMEOUT)) as db:
+            # A word that this library does not know in a CREATE statement is no damage, though SQLite calls it so.
+            db.execute("PRAGMA writable_schema=ON")
+            return bool(db.execute("PRAGMA quick_check(1)").fetchall()[0][0] != "ok")
+    except sqlite3.DatabaseError as error:
+        return primary(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,0 +1,154 @@
+"""The statements of the log: rows in, rows out, each on a connection that somebody else keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from waitbus.events import Row
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from waitbus.events import EventInsert
+
+PAGE_ROWS = 256
+PAGE_BYTES = 256 * 1024
+"""A page of the log ends at whichever bound comes first."""
+
+ROW_BYTES = 300
+"""What a row weighs beside its fields, roughly."""
+
+COLUMNS = (
+    "seq, at_ms, delivery_id, source, event_type, owner, repo, status, conclusion, "
+    "received_at, ingest_method, summary, fields"
+)
+PAGE = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+HEAD = "SELECT seq, at_ms FROM events ORDER BY seq DESC LIMIT 1"
+FACTS = """SELECT coalesce((SELECT min(seq) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0),
+ coalesce((SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1), 0), (SELECT value FROM meta WHERE key = 'pruned_to')"""
+
+# Not RETURNING: it doubles what the statement costs beyond the write. `mint` answers the commit time and remembers it;
+# the rest the cursor knows by itself.
+INSERT = """INSERT INTO events(at_ms, delivery_id, source, event_type, owner, repo, status, conclusion, received_at,
+ ingest_method, summary, fields, payload)
+ VALUES (mint(?, (SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ ON CONFLICT(delivery_id) DO NOTHING"""
+
+
+class Page(NamedTuple):
+    """Rows in the order of seq; `more` is False where the log ended with them."""
+
+    rows: list[Row]
+    more: bool
+
+
+class Appended(NamedTuple):
+    """Where an event stands: `inserted` is False where its delivery id was known, and the place is then the first one's.
+
+    `at_ms` is the time of commit, ms since the epoch; `tag` the log's.
+    """
+
+    inserted: bool
+    seq: int
+    at_ms: int
+    tag: int
+
+
+class Facts(NamedTuple):
+    """What a log says of itself: tag, seqs of its first and last row (0: none), and up to where rows were pruned."""
+
+    tag: int
+    first: int
+    last: int
+    last_at_ms: int
+    pruned_to: int
+
+
+class Mint:
+    """Commit times that never decrease within a log, whatever the clocks of its writers do: the SQL function `mint`."""
+
+    def __init__(self) -> None:
+        self.at_ms = 0
+
+    def __call__(self, now_ms: int, last_ms: int | None) -> int:
+        self.at_ms = now_ms if last_ms is None or now_ms > last_ms else last_ms
+        return self.at_ms
+
+
+def append(db: sqlite3.Connection, mint: Mint, event: EventInsert, now_ms: int, tag: int) -> Appended:
+    """Insert one event, or find the first one with its delivery id."""
+    values = (
+        now_ms,
+        event.delivery_id,
+        event.source,
+        event.event_type,
+        event.owner,
+        event.repo,
+        event.status,
+        event.conclusion,
+        event.received_at,
+        event.ingest_method,
+        event.summary,
+        event.fields_json,
+        event.payload_json,
+    )
+    while True:
+        cursor = db.execute(INSERT, values)
+        if cursor.rowcount == 1:
+            assert cursor.lastrowid is not None
+            return Appended(True, cursor.lastrowid, mint.at_ms, tag)
+        first = db.execute("SELECT seq, at_ms FROM events WHERE delivery_id = ?", (event.delivery_id,)).fetchall()
+        if first:
+            return Appended(False, first[0][0], first[0][1], tag)
+        # It was pruned between the two statements: then it is new.
+
+
+def page(db: sqlite3.Connection, after: int, limit: int) -> Page:
+    """The rows behind seq `after`: at most `limit`, and `PAGE_BYTES` unless one row is larger."""
+    cursor = db.execute(PAGE, (after, limit))
+    try:
+        rows: list[Row] = []
+        size = 0
+        for raw in cursor:
+            rows.append(Row._make(raw))
+            size += len(raw[-1]) + ROW_BYTES
+            if size >= PAGE_BYTES:
+                return Page(rows, more=True)
+        return Page(rows, more=len(rows) == limit)
+    finally:
+        # A SELECT that is not read to its end would keep the WAL from being reset.
+        cursor.close()
+
+
+def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
+    """The newest seq committed before `at_ms`, by bisection over seq; 0 where there is none."""
+    bounds = facts(db, 0)
+    low, high = bounds.first - 1, bounds.last
+    if not high or _at(db, bounds.first)[1] >= at_ms:
+        return 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        seq, at = _at(db, middle)
+        if at < at_ms:
+            low = middle
+        else:
+            high = seq - 1
+    return low
+
+
+def _at(db: sqlite3.Connection, seq: int) -> tuple[int, int]:
+    """Seq and commit time of the newest row at or below `seq`."""
+    place: tuple[int, int] = db.execute(
+        "SELECT seq, at_ms FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (seq,)
+    ).fetchall()[0]
+    return place
+
+
+def facts(db: sqlite3.Connection, tag: int) -> Facts:
+    """Tag, bounds and prune mark, in one statement: all of one moment."""
+    return Facts(tag, *db.execute(FACTS).fetchall()[0])
+
+
+def meta(db: sqlite3.Connection, key: str) -> int:
+    """One number of the table `meta`."""
+    return int(db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()[0][0])
