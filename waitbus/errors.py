@@ -70,6 +70,10 @@ class InvalidWait(InvalidValue):
     """Clauses that cannot be combined, or a wait that could never end."""
 
 
+class InvalidCommit(InvalidValue):
+    """A text names no commit, or more than one."""
+
+
 class EvaluatorUnavailableError(InvalidValue):
     """A named condition or evaluator is not installed."""
 

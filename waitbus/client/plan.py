@@ -19,22 +19,39 @@ if TYPE_CHECKING:
 
     from waitbus.document import Document
     from waitbus.events import EventFrame
+    from waitbus.store import Log
 
 Kind = Literal["matched", "failed", "timed_out", "silent"]
 
 
+@attrs.frozen
+class Answer:
+    """What a state has come to, and the event that stands for it (None: no event does)."""
+
+    verdict: Verdict
+    frame: EventFrame | None = None
+
+
 class State(Protocol):
-    """A clause that is about a state and not one event: it looks at several, and at the clock (s, monotonic)."""
+    """What a clause is about that is no single event: it looks at several, at what is in the log already, and at the clock
+    (`now`, in s of `time.monotonic`)."""
+
+    @property
+    def alternatives(self) -> tuple[Predicate, ...]:
+        """The events that it has to see: those that match any of these."""
 
     @property
     def wake_at(self) -> float | None:
         """When `tick` wants to be called; None: only events matter."""
 
-    def feed(self, frame: EventFrame, document: Document, now: float) -> Verdict | None:
-        """The verdict once it is known."""
+    def begin(self, log: Log, now: float) -> None:
+        """Look at what is in the log; called once, when nothing that comes from now on can be missed."""
 
-    def tick(self, now: float) -> Verdict | None:
-        """The verdict, if the time that went by has made it known."""
+    def feed(self, frame: EventFrame, document: Document, now: float) -> Answer | None:
+        """The answer once there is one. An event may be one that `begin` saw."""
+
+    def tick(self, now: float) -> Answer | None:
+        """The answer, if the time that went by has given it."""
 
 
 @attrs.frozen
@@ -97,53 +114,93 @@ class Plan:
     ) -> Plan:
         """The plan of what was asked for; `honour=False` makes every match exit 0.
 
+        States join `all_of`, or `first_of` where that is given.
+
         Raises:
           InvalidPredicate, InvalidName: a clause is not of the grammar.
           InvalidWait: clauses that exclude each other, or a wait that could never end.
         """
         first, every = _clauses(first_of, "first_of"), _clauses(all_of, "all_of")
         if first and every:
-            raise InvalidWait("--all-of and --first-of exclude each other", hint="use one of them; --fail-on and --none-of go with either")
+            raise InvalidWait(
+                "--all-of and --first-of exclude each other",
+                hint="use one of them; --fail-on and --none-of go with either",
+            )
+        if predicate is not None and (first or every):
+            raise InvalidWait(
+                f"{predicate.describe()} stands beside {'--first-of' if first else '--all-of'}",
+                hint="put it into a clause: SOURCE:KEY=VALUE,KEY=VALUE",
+            )
+        kept, of_state = dict(states), tuple(dict(states))
         if predicate is not None:
-            if first or every:
-                raise InvalidWait(
-                    "--match and --source stand beside --all-of or --first-of",
-                    hint="put them into a clause: SOURCE:KEY=VALUE,KEY=VALUE",
-                )
-            first = (Clause(predicate.describe(), predicate),)
-        of_state = tuple(clause for clause, _ in states)
-        if of_state and not first:
-            every += of_state
-        elif of_state and predicate is not None:
-            every, first = (*first, *of_state), ()
-        else:
+            every = (Clause(predicate.describe(), predicate),)
+        if first:
             first += of_state
+        else:
+            every += of_state
         plan = cls(
-            first, every, _clauses(none_of, "none_of"), _clauses(fail_on, "fail_on"), dict(states), count, in_order, fail_fast, honour
+            first,
+            every,
+            _clauses(none_of, "none_of"),
+            _clauses(fail_on, "fail_on"),
+            kept,
+            count,
+            in_order,
+            fail_fast,
+            honour,
         )
-        plan._check(has_timeout)
+        plan._check(has_timeout, is_plain=predicate is not None)
         return plan
 
-    def _check(self, has_timeout: bool) -> None:
+    def _check(self, has_timeout: bool, is_plain: bool) -> None:
         positive = len(self.first_of) + len(self.all_of)
         if not positive and not self.none_of and not self.fail_on:
-            raise InvalidWait("nothing to wait for", hint="name an event type, or use --source, --match, --sha, --pid or a clause")
+            raise InvalidWait(
+                "nothing to wait for", hint="name an event type, or use --source, --match, --sha, --pid or a clause"
+            )
         if not positive and not has_timeout:
-            raise InvalidWait("without --timeout this wait could only end badly", hint="add --timeout 10m")
-        if self.count != 1 and (positive != 1 or self.count < 1):
-            raise InvalidWait(f"--count {self.count} needs exactly one thing to count", hint="--count N counts one predicate, N from 1 on")
-        if self.in_order and len(self.all_of) < 2:
-            raise InvalidWait("--in-order orders several --all-of", hint="give --all-of at least twice")
-        if self.fail_fast and not self.all_of:
-            raise InvalidWait("--fail-fast ends an --all-of early", hint="give --all-of")
-        if self.count > 1:
+            raise InvalidWait(
+                f"{'--none-of' if self.none_of else '--fail-on'} alone, without --timeout, could only end badly",
+                hint="add --timeout 10m",
+            )
+        if self.count != 1 and (positive != 1 or self.count < 1 or self.states):
+            raise InvalidWait(
+                f"--count {self.count} has no one thing to count",
+                hint="--count N, from 1 on, counts the events of one predicate",
+            )
+        if self.in_order and (len(self.all_of) < 2 or self.states):
+            raise InvalidWait(
+                "--in-order puts no clauses in order", hint="give --all-of at least twice, and no --sha or --pid"
+            )
+        if self.fail_fast and (is_plain or not self.all_of):
+            raise InvalidWait("--fail-fast ends nothing early", hint="it goes with --all-of")
+        if len(self.all_of) == self.count == 1 and (is_plain or self.states):
+            # One thing alone: its verdict is that of the event that decides, as for --first-of.
+            self.first_of, self.all_of = self.all_of, ()
+        elif self.count > 1:
             self.all_of, self.first_of = (self.all_of or self.first_of) * self.count, ()
+        else:
+            self.all_of = tuple(dict.fromkeys(self.all_of)) if not self.in_order else self.all_of
         self._left = list(self.all_of)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one event, or one state, of one clause decides."""
+        return len(self.first_of) + len(self.all_of) == 1
+
+    @property
+    def total(self) -> int:
+        """How many clauses, or events of the one predicate, are to be met."""
+        return len(self.all_of)
 
     @property
     def wanted(self) -> Wanted:
         """The union of all clauses: one subscription carries the wait."""
-        return Wanted.of([*self.first_of, *self.all_of, *self.none_of, *self.fail_on])
+        parts: list[Predicate] = []
+        for clause in (*self.first_of, *self.all_of, *self.none_of, *self.fail_on):
+            state = self.states.get(clause)
+            parts += (clause.predicate,) if state is None else state.alternatives
+        return Wanted.of(parts)
 
     @property
     def wake_at(self) -> float | None:
@@ -156,36 +213,34 @@ class Plan:
         """The clauses of `all_of` that are not met yet."""
         return tuple(self._left)
 
+    def begin(self, log: Log, now: float) -> Outcome | None:
+        """Armed: let the states look at what is in the log already."""
+        for state in self.states.values():
+            state.begin(log, now)
+        return self.tick(now)
+
     def feed(self, frame: EventFrame, document: Document, now: float = 0.0) -> Outcome | None:
         """Look at the next event in the order of seq; the outcome once there is one."""
         for clause in (*self.fail_on, *self.none_of):
             if _hits(clause, document):
-                return self._outcome("failed", EXIT_NO, clause, frame, "failure")
-        for clause in self.first_of:
-            verdict = self._verdict(clause, frame, document, now)
-            if verdict is not None:
-                return self._matched(clause, frame, document, verdict)
-        for clause in self._candidates():
-            verdict = self._verdict(clause, frame, document, now)
-            if verdict is not None:
-                outcome = self._meet(clause, frame, verdict, self._is_failure(clause, document, verdict))
-                if outcome is not None or self.in_order or self.count > 1:
+                return self._outcome("failed", EXIT_NO, clause, Answer(verdict_of(document), frame))
+        for clause in (*self.first_of, *self._candidates()):
+            answer = self._answer(clause, frame, document, now)
+            if answer is not None:
+                outcome = self._meet(clause, answer, self._is_failure(clause, answer, document))
+                if outcome is not None:
                     return outcome
         return None
 
-    def meet(self, clause: Clause, verdict: Verdict = "success", frame: EventFrame | None = None) -> Outcome | None:
-        """A clause turned out to be met by the state of things (a process that is gone, a port that is open)."""
-        if clause in self.first_of:
-            return self._outcome("matched", self._code(verdict == "failure"), clause, frame, verdict)
-        if clause in self._left:
-            return self._meet(clause, frame, verdict, verdict == "failure")
-        return None
+    def meet(self, clause: Clause, answer: Answer) -> Outcome | None:
+        """A clause turned out to be met by the state of things (a process that is gone)."""
+        return self._meet(clause, answer, answer.verdict == "failure") if self._is_open(clause) else None
 
     def tick(self, now: float) -> Outcome | None:
         """Time went by: what the states say now."""
         for clause, state in self.states.items():
-            if self._is_open(clause) and (verdict := state.tick(now)) is not None:
-                outcome = self.meet(clause, verdict)
+            if self._is_open(clause) and (answer := state.tick(now)) is not None:
+                outcome = self.meet(clause, answer)
                 if outcome is not None:
                     return outcome
         return None
@@ -193,46 +248,46 @@ class Plan:
     def time_out(self) -> Outcome:
         """Nothing decided in time: success where silence was all that was asked for."""
         if self.none_of and not (self.first_of or self.all_of or self.fail_on):
-            return Outcome("silent", 0, "success", met=tuple(self.met))
+            return Outcome("silent", 0, "success")
         return Outcome("timed_out", EXIT_TIMEOUT, met=tuple(self.met))
 
     # -- one clause ----------------------------------------------------------------------------------------------------
 
     def _candidates(self) -> list[Clause]:
-        if self.in_order:
-            return self._left[:1]
-        return list(dict.fromkeys(self._left))
+        """The clauses that the next event may meet: in order, or counted, only the first one, and once."""
+        return self._left[:1] if self.in_order or self.count > 1 else list(self._left)
 
     def _is_open(self, clause: Clause) -> bool:
         return clause in self._left or clause in self.first_of
 
-    def _verdict(self, clause: Clause, frame: EventFrame, document: Document, now: float) -> Verdict | None:
+    def _answer(self, clause: Clause, frame: EventFrame, document: Document, now: float) -> Answer | None:
         state = self.states.get(clause)
         if state is not None:
-            return state.feed(frame, document, now) if clause.predicate.matches(document) else None
-        return verdict_of(document) if _hits(clause, document) else None
+            seen = any(predicate.matches(document) for predicate in state.alternatives)
+            return state.feed(frame, document, now) if seen else None
+        return Answer(verdict_of(document), frame) if _hits(clause, document) else None
 
-    def _is_failure(self, clause: Clause, document: Document, verdict: Verdict) -> bool:
-        return verdict == "failure" if clause in self.states else clause_failed(document, clause.predicate)
-
-    def _matched(self, clause: Clause, frame: EventFrame, document: Document, verdict: Verdict) -> Outcome:
+    def _is_failure(self, clause: Clause, answer: Answer, document: Document) -> bool:
         if clause in self.states:
-            return self._outcome("matched", self._code(verdict == "failure"), clause, frame, verdict)
-        code = exit_code(document, clause.predicate, honour=self.honour)
-        return self._outcome("matched", code, clause, frame, verdict)
+            return answer.verdict == "failure"
+        if clause in self.first_of or self.count > 1:
+            return bool(exit_code(document, clause.predicate))
+        return clause_failed(document, clause.predicate)
 
-    def _meet(self, clause: Clause, frame: EventFrame | None, verdict: Verdict, failed: bool) -> Outcome | None:
+    def _meet(self, clause: Clause, answer: Answer, failed: bool) -> Outcome | None:
+        self.met.append(Met(clause, answer.frame, answer.verdict, failed))
+        if clause in self.first_of:
+            return self._outcome("matched", self._code(failed), clause, answer)
         self._left.remove(clause)
-        self.met.append(Met(clause, frame, verdict, failed))
         if not self._left or (failed and self.fail_fast):
-            return self._outcome("matched", self._code(any(one.failed for one in self.met)), clause, frame, verdict)
+            return self._outcome("matched", self._code(any(one.failed for one in self.met)), clause, answer)
         return None
 
     def _code(self, failed: bool) -> int:
         return EXIT_NO if failed and self.honour else 0
 
-    def _outcome(self, kind: Kind, code: int, clause: Clause, frame: EventFrame | None, verdict: Verdict) -> Outcome:
-        return Outcome(kind, code, verdict, frame, clause, tuple(self.met))
+    def _outcome(self, kind: Kind, code: int, clause: Clause, answer: Answer) -> Outcome:
+        return Outcome(kind, code, answer.verdict, answer.frame, clause, tuple(self.met))
 
 
 def _hits(clause: Clause, document: Document) -> bool:

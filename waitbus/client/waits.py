@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     """How a source says that the state of things has met a clause."""
     Watch = Callable[[Plan], None]
 
-TURN = 256
-"""Events that are looked at before others get their turn."""
-
 
 class Source(Protocol):
     """A source that a wait runs for itself, for as long as it waits. It may end; its failure is the wait's."""
@@ -94,18 +91,11 @@ async def run(
 
 async def _read(plan: Plan, subscription: AsyncSubscription, watch: Watch | None) -> Outcome | None:
     import anyio
-    import anyio.lowlevel
 
-    for _ in range(TURN):
-        frame, wake_at = None, plan.wake_at
-        with anyio.move_on_after(None if wake_at is None else max(0.0, wake_at - time.monotonic())):
-            frame = await subscription.__anext__()
-        outcome = _look(plan, subscription, frame, watch)
-        if outcome is not None:
-            return outcome
-    # An event that is there already is given without a checkpoint; a flood of them would outlive the time-out.
-    await anyio.lowlevel.checkpoint()
-    return None
+    frame, wake_at = None, plan.wake_at
+    with anyio.move_on_after(None if wake_at is None else max(0.0, wake_at - time.monotonic())):
+        frame = await subscription.__anext__()
+    return _look(plan, subscription, frame, watch)
 
 
 def _look(
@@ -207,7 +197,7 @@ async def adecide(
     first_of: Iterable[str] | None = None,
     none_of: Iterable[str] | None = None,
     fail_on: Iterable[str] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - the same keywords as `decide`
+    timeout: float | None = None,
     since: str | Start | None = None,
     count: int = 1,
     in_order: bool = False,
@@ -265,7 +255,7 @@ async def await_for(
     first_of: Iterable[str] | None = None,
     none_of: Iterable[str] | None = None,
     fail_on: Iterable[str] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109 - the same keywords as `wait_for`
+    timeout: float | None = None,
     since: str | Start | None = None,
     socket_path: Path | str | None = None,
 ) -> EventFrame | None:
