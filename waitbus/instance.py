@@ -134,7 +134,7 @@ def _running(about: dict[str, Any]) -> DaemonRunning:
 
 @attrs.define
 class Listener:
-    """A listening socket; `path` and `identity` (device, inode) tell the file that is ours to unlink. None: it was handed over."""
+    """A listening socket; `path` and `identity` (device, inode) tell the file that is ours to unlink; None: handed over."""
 
     sock: socket.socket
     path: Path | None = None
