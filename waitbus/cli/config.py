@@ -12,10 +12,10 @@ from waitbus.cli import output
 from waitbus.cli.command import group
 from waitbus.cli.options import argument, json_option, option, quiet_option
 from waitbus.cli.status import tidy
-from waitbus.paths import config_path
 from waitbus.errors import EXIT_USAGE, ConfigError
 from waitbus.ops.config_schema import json_schema, line, toml_example
 from waitbus.ops.settings import Finding, Judgement, in_force, judge
+from waitbus.paths import config_path
 
 
 @group("config")

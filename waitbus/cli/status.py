@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from waitbus.cli import output
@@ -136,11 +137,25 @@ def _waiter(one: Waiting, at: float) -> str:
     parts = [
         f"pid {one.pid}" if one.pid else "pid unknown",
         neutral(one.command),
-        "everything" if one.predicate in ("", "*") else neutral(one.predicate),
+        neutral(_wanted(one.predicate)),
         say_duration(max(0.0, at - one.since / 1e9), parts=1),
         f"{one.lag:,} events behind" if one.lag else "",
     ]
     return "  ".join(part for part in parts if part)
+
+
+_OPTION = re.compile(r'(?:, )?@(source|repo|to)="([^"]*)"')
+_WORDS = {"source": "on", "repo": "in", "to": "to"}
+
+
+def _wanted(predicate: str) -> str:
+    """The terms as a wait says them: `--source` and its like stand in the daemon's report as terms of their own."""
+    alternatives = []
+    for terms in predicate.split(" | "):
+        options = [f"{_WORDS[name]} {value}" for name, value in _OPTION.findall(terms)]
+        plain = _OPTION.sub("", terms).removeprefix(", ")
+        alternatives.append(" ".join([*([plain] if plain not in ("", "*") else ["everything"]), *options]))
+    return " or ".join(alternatives)
 
 
 def _ago(seconds: float) -> str:

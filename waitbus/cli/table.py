@@ -32,7 +32,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "broadcast": ("waitbus.cli.broadcast:broadcast", "look at the bus as it runs: serve, tap"),
         "completion": ("waitbus.cli.completion:completion", "print the completion script of bash, zsh or fish"),
     },
-    "Try": {},
+    "Try": {
+        "demo": ("waitbus.cli.demo:demo", "see it at work, in a few seconds"),
+    },
 }
 
 HELP_LINES = 40
