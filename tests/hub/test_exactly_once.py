@@ -7,6 +7,7 @@ code, which has to catch each of them.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,6 @@ import trio
 
 from waitbus import wire
 from waitbus.events import EventInsert, Row, parse_event_id
-from waitbus.hub import past
 from waitbus.hub.encoded import EncodedPage
 from waitbus.hub.hub import Hub
 from waitbus.hub.subscriber import Subscriber
@@ -136,14 +136,14 @@ def reads(threads: bool, rng: random.Random) -> Iterator[None]:
     if threads:
         yield
     else:
-        with mock.patch.object(past.trio.to_thread, "run_sync", inline):
+        with mock.patch("waitbus.hub.past.trio.to_thread.run_sync", inline):
             yield
 
 
 async def one_run(seed: int, kind: type[Hub], *, page_rows: int, channel_pages: int, threads: bool) -> None:
     """Raise Wrong if anybody got anything but its events, in order, once."""
     rng = random.Random(seed)
-    path = Path(f"{seed}-{kind.__name__}.db").absolute()
+    path = Path(os.getcwd(), f"{seed}-{kind.__name__}.db")
     log = Log(path)
     log.append_many(
         EventInsert(source="t", event_type="tick", fields={"n": n % 10}) for n in range(rng.choice((0, 50, 400)))
