@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from waitbus.cli import output
 from waitbus.cli.command import Usage, near
+from waitbus.cli.emit import NAMED_FIELDS, doubt_source, source_name
+from waitbus.cli.files import opened
 from waitbus.errors import InvalidValue
 from waitbus.events import PAYLOAD_MAX, WELL_KNOWN, EventInsert
+from waitbus.producer import emit_all
 from waitbus.quantities import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import BinaryIO
+
+    from waitbus.events import EmitResult
 
 LINE_MAX = 2 * PAYLOAD_MAX
 """Bytes of one line: the largest payload, with room for its escapes."""
@@ -24,6 +31,33 @@ COLUMNS = (
     *("fields", "payload_json", "ingest_method"),
 )
 KEYS = frozenset(COLUMNS) | WELL_KNOWN
+
+
+def emit_batch(name: str, log: Path | None, event_type: str | None, given: dict[str, Any]) -> list[EmitResult]:
+    """Write the events of the file `name` in one transaction; `given` are the other options of the command.
+
+    Raises:
+      Usage: a line is no event, or an option says what only a line can.
+    """
+    others = [key for key, value in given.items() if value not in (None, ()) and key != "source"]
+    if event_type is not None or others:
+        what = "an event type" if event_type is not None else _option_name(others[0])
+        raise Usage(
+            f"--batch and {what} are given",
+            hint="each line of a batch says all of its event; only --source is a default",
+        )
+    with opened("--batch", name) as file:
+        batch = list(events(file, name, source_name(given["source"])))
+    for source in dict.fromkeys(event.source for event in batch):
+        doubt_source(source)
+    results = emit_all(batch, db_path=log)
+    known = sum(not result.inserted for result in results)
+    output.talk(f"{len(results) - known} written" + (f", {known} in the log already" if known else ""))
+    return results
+
+
+def _option_name(key: str) -> str:
+    return NAMED_FIELDS.get(key) or ("--field" if key == "fields" else f"--{key.replace('_', '-')}")
 
 
 def events(file: BinaryIO, name: str, source: str) -> Iterator[EventInsert]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
-from waitbus.cli.options import TIME, argument, json_option, option, quiet_option
+from waitbus.cli.files import decoded, log_file, opened, shown
+from waitbus.cli.forms import chosen, form_options, here, text_line
+from waitbus.cli.options import TIME, argument, option, quiet_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import BinaryIO
+    from pathlib import Path
 
+    from waitbus.cli.forms import Form
     from waitbus.events import EmitResult, EventInsert
 
 DEFAULT_SOURCE = "agent"
@@ -67,22 +67,16 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
 @option(
     "--db", type=click.Path(), metavar="FILE", group="Record", help="Another log than the one of WAITBUS_STATE_DIR."
 )
-@option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "cloudevent"]),
-    group="Output",
-    help="How to print it [default: text].",
-)
-@json_option
+@form_options(default="text")
 @quiet_option
 def emit(
     type: str | None,
     event_type: str | None,
     batch: str | None,
     db: str | None,
-    form: str | None,
+    form: Form | None,
     as_json: bool,
+    as_text: bool,
     **given: Any,
 ) -> None:
     """Write an event and wake whoever waits for it.
@@ -92,21 +86,16 @@ def emit(
     line of a batch has the keys event_type, source, owner, repo, status, conclusion, summary, fields, payload_json,
     delivery_id, received_at, ingest_method, and those of the well-known fields (head_sha, msg_to, ...).
     """
-    if form == "json":
-        output.speak_json()
-    form = _form(form, as_json)
+    form = chosen(form, as_json, as_text, "text")
+    log = log_file(db)
     if batch is not None:
-        results = _emit_batch(batch, db, type or event_type, given)
+        from waitbus.cli.batch import emit_batch
+
+        results = emit_batch(batch, log, type or event_type, given)
     else:
-        results = [_emit_one(_event_type(type, event_type), db, given)]
+        results = [_emit_one(_event_type(type, event_type), log, given)]
     for result in results:
-        _print(result, form, db)
-
-
-def _form(form: str | None, as_json: bool) -> str:
-    if as_json and form not in (None, "json"):
-        raise Usage(f"--json and --format {form} are two forms", hint="leave one of them out")
-    return "json" if as_json else form or "text"
+        _print(result, form, log)
 
 
 def _event_type(type: str | None, event_type: str | None) -> str:
@@ -121,12 +110,12 @@ def _event_type(type: str | None, event_type: str | None) -> str:
 # -- one event ---------------------------------------------------------------------------------------------------------
 
 
-def _emit_one(event_type: str, db: str | None, given: dict[str, Any]) -> EmitResult:
+def _emit_one(event_type: str, log: Path | None, given: dict[str, Any]) -> EmitResult:
     from waitbus.producer import emit
 
     event = _event(event_type, **given)
     doubt_source(event.source)
-    result = emit(event, db_path=_log_path(db))
+    result = emit(event, db_path=log)
     if not result.inserted:
         output.talk(
             f"delivery id {event.delivery_id!r} is in the log already: nothing was written, this is the first event with it"
@@ -162,18 +151,18 @@ def _fields(texts: tuple[str, ...], named: dict[str, str | None]) -> dict[str, A
 def _check_key(text: str, key: str, sign: str, before: dict[str, Any], named: dict[str, str | None]) -> None:
     if not sign or not key.strip():
         raise Usage(
-            f"--field {_shown(text)} has no {'=' if key.strip() else 'key'}",
+            f"--field {shown(text)} has no {'=' if key.strip() else 'key'}",
             hint="write --field KEY=VALUE, as in env=staging",
         )
     bare = key.removeprefix("fields.")
     if bare in OWN_OPTION:
         option = f"--{bare.replace('_', '-')}"
         raise Usage(
-            f"--field {_shown(text)}: {bare} has an option of its own", hint=f"write {option} {text.partition('=')[2]}"
+            f"--field {shown(text)}: {bare} has an option of its own", hint=f"write {option} {text.partition('=')[2]}"
         )
     if bare != key:
         raise Usage(
-            f"--field {_shown(text)} begins with 'fields.'", hint=f"write --field {text.removeprefix('fields.')}"
+            f"--field {shown(text)} begins with 'fields.'", hint=f"write --field {text.removeprefix('fields.')}"
         )
     if key in before:
         raise Usage(f"--field {key} is given twice", hint="a field has one value")
@@ -189,36 +178,7 @@ def _payload(text: str) -> str:
         return text
     with opened("--payload-json", name) as file:
         data = file.read(4 * PAYLOAD_MAX + 1)  # four bytes for a character at most, and one that tells of too many
-    return _decoded("--payload-json", name, data)
-
-
-# -- many --------------------------------------------------------------------------------------------------------------
-
-
-def _emit_batch(name: str, db: str | None, event_type: str | None, given: dict[str, Any]) -> list[EmitResult]:
-    from waitbus.cli.batch import events
-    from waitbus.producer import emit_all
-
-    others = [key for key, value in given.items() if value not in (None, ()) and key != "source"]
-    if event_type is not None or others:
-        what = "an event type" if event_type is not None else _option_name(others[0])
-        raise Usage(
-            f"--batch and {what} are given",
-            hint="each line of a batch says all of its event; only --source is a default",
-        )
-    default = source_name(given["source"])
-    with opened("--batch", name) as file:
-        batch = list(events(file, name, default))
-    for source in dict.fromkeys(event.source for event in batch):
-        doubt_source(source)
-    results = emit_all(batch, db_path=_log_path(db))
-    known = sum(not result.inserted for result in results)
-    output.talk(f"{len(results) - known} written" + (f", {known} in the log already" if known else ""))
-    return results
-
-
-def _option_name(key: str) -> str:
-    return NAMED_FIELDS.get(key) or ("--field" if key == "fields" else f"--{key.replace('_', '-')}")
+    return decoded("--payload-json", name, data)
 
 
 # -- shared ------------------------------------------------------------------------------------------------------------
@@ -238,64 +198,16 @@ def doubt_source(name: str) -> None:
         output.warn(f"no source {name!r} is known here; did you mean {meant!r}? Written anyway.")
 
 
-@contextlib.contextmanager
-def opened(option: str, name: str) -> Iterator[BinaryIO]:
-    """The file, or stdin for `-`, in bytes.
-
-    Raises:
-      Usage: it cannot be opened or read.
-    """
-    try:
-        if "\0" in name:
-            raise FileNotFoundError(errno.ENOENT, "no such file")
-        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
-            yield file
-    except OSError as error:
-        raise Usage(
-            f"{option} {_shown(name)} cannot be read: {error.strerror}", hint="give the name of a file, or - for stdin"
-        ) from None
-
-
-def _decoded(option: str, name: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Usage(
-            f"{option} {_shown(name)} is not UTF-8: {error.reason} at byte {error.start}", hint="JSON is UTF-8"
-        ) from None
-
-
-def _log_path(db: str | None) -> str | None:
-    if db is not None and not db.strip():
-        raise Usage("--db is empty", hint="give the file of a log, or leave it out")
-    return db
-
-
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= 80 else repr(text[:77])[:-1] + "...'"
-
-
-def _print(result: EmitResult, form: str, db: str | None) -> None:
+def _print(result: EmitResult, form: Form, log: Path | None) -> None:
     frame = result.event
     if form == "text":
-        import os
-
-        from waitbus.render import line
-
-        output.data(f"{frame.event_id}  {line(frame, paint=output.verdict, base=os.getcwd())}")
+        output.data(text_line(frame, here()))
         return
     from waitbus.cloudevents import cloudevent, flat
+    from waitbus.store import shared
 
-    payload = _payload_of(frame.seq, db)
+    payload = shared(log).payload(frame.seq)
     if form == "cloudevent":
         output.record(cloudevent(frame, payload))
     else:
         output.record({"inserted": result.inserted, "event": flat(frame, payload)})
-
-
-def _payload_of(seq: int, db: str | None) -> str | None:
-    from pathlib import Path
-
-    from waitbus.store import shared
-
-    return shared(None if db is None else Path(db).absolute()).payload(seq)

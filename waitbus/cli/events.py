@@ -11,6 +11,7 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Command, Usage, group
+from waitbus.cli.files import log_file
 from waitbus.cli.options import argument, json_option, option, quiet_option
 
 if TYPE_CHECKING:
@@ -72,13 +73,10 @@ def query(sql: str, limit: int, no_limit: bool, db: str | None, as_text: bool, a
     """
     if as_json and as_text:
         raise Usage("--json and --text are two forms", hint="leave one of them out")
-    from pathlib import Path
-
     from waitbus.paths import log_path
     from waitbus.store.query import query as ask
 
-    path = log_path() if db is None else Path(db).absolute()
-    columns, rows, truncated = ask(path, _statement(sql), None if no_limit else limit)
+    columns, rows, truncated = ask(log_file(db) or log_path(), _statement(sql), None if no_limit else limit)
     names = _distinct(columns)
     if as_text:
         _print_text(names, rows)

@@ -58,8 +58,16 @@ def printer(form: Form, payload: Payload, *, flush: bool = True) -> Callable[[Ev
         return lambda frame: output.record(frame.to_dict(), flush=flush)
     if form == "cloudevent":
         return lambda frame: _cloudevent(frame, payload, flush)
-    base = os.getcwd()
+    base = here()
     return lambda frame: output.data(text_line(frame, base), flush=flush)
+
+
+def here() -> str:
+    """The current directory, or nothing where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def text_line(frame: EventFrame, base: str) -> str:

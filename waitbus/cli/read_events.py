@@ -11,7 +11,7 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
-from waitbus.cli.forms import chosen, form_options, printer, text_line
+from waitbus.cli.forms import chosen, form_options, here, printer, text_line
 from waitbus.cli.options import SINCE, option, quiet_option
 from waitbus.cli.reading import doubt_source, event_type_names, idle_option, told
 from waitbus.client.history import History
@@ -185,9 +185,7 @@ def _jobs_of(frame: EventFrame, jobs: dict[int, list[EventFrame]]) -> list[Event
 
 
 def _print_text(frames: list[EventFrame], jobs: dict[int, list[EventFrame]]) -> None:
-    import os
-
-    base, now = os.getcwd(), time.time_ns()
+    base, now = here(), time.time_ns()
     for frame in frames:
         output.data(_row(frame, base, now), flush=False)
         for job in _jobs_of(frame, jobs):

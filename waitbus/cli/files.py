@@ -1,0 +1,57 @@
+"""Files named by an option, `-` for stdin, and the sentences for those that cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from typing import TYPE_CHECKING
+
+from waitbus.cli.command import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def opened(option: str, name: str) -> Iterator[BinaryIO]:
+    """The file, or stdin for `-`, in bytes.
+
+    Raises:
+      Usage: it cannot be opened or read.
+    """
+    try:
+        if "\0" in name:
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
+            yield file
+    except OSError as error:
+        raise Usage(
+            f"{option} {shown(name)} cannot be read: {error.strerror}", hint="give the name of a file, or - for stdin"
+        ) from None
+
+
+def decoded(option: str, name: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Usage(
+            f"{option} {shown(name)} is not UTF-8: {error.reason} at byte {error.start}", hint="JSON is UTF-8"
+        ) from None
+
+
+def shown(text: str) -> str:
+    """A value as an error quotes it, not longer than a line."""
+    return repr(text) if len(text) <= 80 else repr(text[:77])[:-1] + "...'"
+
+
+def log_file(name: str | None) -> Path | None:
+    """The log that `--db` names; None for the usual one."""
+    if name is None:
+        return None
+    if not name.strip() or "\0" in name:
+        raise Usage(f"--db {shown(name)} is not the name of a file", hint="give the file of a log, or leave it out")
+    from pathlib import Path
+
+    return Path(name).absolute()
