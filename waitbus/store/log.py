@@ -26,7 +26,7 @@ from waitbus.store.failures import primary, typed
 from waitbus.store.rows import PAGE_ROWS, Appended, Facts, Mint, Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -106,6 +106,21 @@ class Log:
         """Commit all of them in one transaction, or none."""
         batch = list(events)
         return self.write(lambda db: [self._append(db, event) for event in batch])
+
+    def write_events(self, batch: Sequence[tuple[EventInsert, int, str | None]]) -> int:
+        """Commit events of another log, each with its time of commit (ms since the epoch) and the id it had there, in one
+        transaction. Returns how many were new."""
+
+        def work(db: sqlite3.Connection) -> int:
+            inserted = 0
+            for event, at_ms, alias in batch:
+                placed = rows.append(db, self._mint, event, at_ms, self._meta["tag"])
+                inserted += placed.inserted
+                if alias is not None:
+                    db.execute("INSERT OR IGNORE INTO aliases VALUES (?, ?)", (alias, placed.seq))
+            return inserted
+
+        return self.write(work)
 
     def _append(self, db: sqlite3.Connection, event: EventInsert) -> Appended:
         meta = self._meta
