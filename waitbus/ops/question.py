@@ -66,10 +66,15 @@ def _answer(pid: int | None, frames: list[dict[str, Any]]) -> Answer:
     if not frames:
         return Answer("hung", pid)
     ack = frames[0]
-    if ack.get("kind") != "subscribe_ack" or "status" not in (ack.get("ext") or ()):
+    if not _knows_the_question(ack):
         return Answer("foreign", pid)
     report = next((frame for frame in frames[1:] if frame.get("kind") == "daemon_status"), None)
     return Answer("hung", pid, ack) if report is None else Answer("running", report["pid"], ack, report)
+
+
+def _knows_the_question(ack: dict[str, Any]) -> bool:
+    extensions = ack.get("ext")
+    return ack.get("kind") == "subscribe_ack" and isinstance(extensions, list) and "status" in extensions
 
 
 def _frames(connection: socket.socket, until: float) -> list[dict[str, Any]]:
@@ -80,7 +85,7 @@ def _frames(connection: socket.socket, until: float) -> list[dict[str, Any]]:
         connection.settimeout(max(0.001, until - time.monotonic()))
         data = connection.recv(wire.MAX_FRAME + 4)
         frames.extend(decoder.feed(data))
-        if not data or (frames and ("ext" not in frames[0] or frames[-1].get("kind") == "daemon_status")):
+        if not data or (frames and (not _knows_the_question(frames[0]) or frames[-1].get("kind") == "daemon_status")):
             return frames
         if time.monotonic() >= until:
             raise TimeoutError
