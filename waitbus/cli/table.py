@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     # heading -> {name: ("module:attribute", "what it does, in one line without a full stop")}; "" stands first.
     "": {
+        "wait": ("waitbus.cli.wait:wait", "wait until it happens; the answer is the exit code"),
         "run": ("waitbus.cli.run:run", "run a command, and tell whoever waits when it ends and how"),
         "emit": ("waitbus.cli.emit:emit", "tell that something happened"),
         "status": ("waitbus.cli.status:status", "show the daemon, the log, and who waits for what"),

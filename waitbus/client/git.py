@@ -54,7 +54,7 @@ def origin() -> str | None:
 
 
 def remote_of(url: str) -> Remote | None:
-    """Host and repository of a URL as git takes it: https, ssh, or `[user@]host:owner/repo`. None for a path, or anything else."""
+    """Host and repository of a URL as git takes it: https, ssh, or `[user@]host:owner/repo`. None for a path or the like."""
     found = _URL.fullmatch(url) or _SCP.fullmatch(url)
     path = _PATH.fullmatch(found["path"].lstrip("/")) if found else None
     if found is None or path is None:

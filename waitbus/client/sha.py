@@ -1,12 +1,12 @@
 """`--sha X`: whether a commit is done, and how. A state, made of the workflow runs that webhooks told of; not one event.
 
-- A run is open from its first event until the event with its conclusion. A job tells of its run: until that has a word of its own,
-  the run is open. So a job that fails ends nothing; it may be one that is allowed to.
-- Only the newest attempt of a run counts. A late event of an older attempt, or a late `in_progress` behind the conclusion, changes
-  nothing: webhooks come in any order.
-- The first run that failed ends it. Success is when every run has ended and none appeared, began anew or ended for `settle` seconds:
-  the end of a run may be what starts the next one. What is in the log already counts from its time of commit, so that a commit that
-  was done long ago is answered at once.
+- A run is open from its first event until the event with its conclusion. A job tells of its run: until that has a word of
+  its own, the run is open. So a job that fails ends nothing; it may be one that is allowed to.
+- Only the newest attempt of a run counts. A late event of an older attempt, or a late `in_progress` behind the conclusion,
+  changes nothing: webhooks come in any order.
+- The first run that failed ends it. Success is when every run has ended and none appeared, began anew or ended for `settle`
+  seconds: the end of a run may be what starts the next one. What is in the log already counts from its time of commit, so
+  that a commit that was done long ago is answered at once.
 - With `job`, the jobs of that name stand in the place of the runs.
 - Checks and statuses of other apps are events like any other and count for nothing here: many are opened and never ended.
 """

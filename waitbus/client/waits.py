@@ -75,6 +75,8 @@ async def run(
         await subscription.arm()
         for source in sources:
             await nursery.start(guarded, source)
+        if outcome is not None:
+            return
         if watch is not None:
             watch(plan)
         decide(plan.begin(subscription.session.log, time.monotonic()) if plan.states else None)
@@ -231,7 +233,8 @@ def wait_for(
     """The event that ends the wait, None if `timeout` (s) is over first. `decide` answers more.
 
     `match`, `source` and `to` say which event; `all_of`, `first_of`, `none_of`, `fail_on` are clauses
-    (`"pytest:conclusion=failure"`). Events behind `since` count, so "is it so already?" and "when will it be so?" are one question.
+    (`"pytest:conclusion=failure"`). Events behind `since` count, so "is it so already?" and "when will it be so?" are one
+    question.
 
     Raises:
       InvalidPredicate, InvalidWait, InvalidCursor: what was asked for is not of its form.

@@ -1,0 +1,269 @@
+"""What `wait` and `on` are asked for: from their options to a plan, and to where it begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from waitbus.cli.command import Usage
+from waitbus.cli.options import DURATION, SINCE, argument, option
+from waitbus.client.plan import Plan
+from waitbus.client.start import Start
+from waitbus.errors import InvalidWait
+from waitbus.events import NAME, NAME_MAX
+from waitbus.predicate import Clause, Predicate, Term, parse_clause
+
+if TYPE_CHECKING:
+    from waitbus.cli.watching import PidState
+    from waitbus.client.plan import State
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WHICH, SEVERAL = "Which event", "Several things"
+SETTLE_DEFAULT = "3s"
+_HEX = re.compile(r"[0-9a-fA-F]{7,40}\Z")
+_CLAUSE = "[SOURCE:]TERM,..."
+
+
+@attrs.frozen(kw_only=True)
+class Asked:
+    """A wait as it was asked for. `plan` makes a new plan of it each time."""
+
+    predicate: Predicate | None
+    first_of: tuple[Clause, ...] = ()
+    all_of: tuple[Clause, ...] = ()
+    none_of: tuple[Clause, ...] = ()
+    fail_on: tuple[Clause, ...] = ()
+    states: tuple[tuple[Clause, State], ...] = ()
+    pids: tuple[tuple[Clause, PidState], ...] = ()
+    repo: str | None = None
+    """Of `--sha`: the repository whose events it waits for, where one is known."""
+    count: int = 1
+    in_order: bool = False
+    fail_fast: bool = False
+    honour: bool = True
+    start: Start
+    strict: bool = False
+    timeout: float | None = None
+
+    def plan(self) -> Plan:
+        """A plan of its own for one wait."""
+        return Plan.of(
+            self.predicate,
+            first_of=self.first_of,
+            all_of=self.all_of,
+            none_of=self.none_of,
+            fail_on=self.fail_on,
+            states=[*self.states, *self.pids],
+            count=self.count,
+            in_order=self.in_order,
+            fail_fast=self.fail_fast,
+            honour=self.honour,
+            has_timeout=self.timeout is not None,
+        )
+
+    @property
+    def predicates(self) -> list[Predicate]:
+        """Every predicate that a person wrote."""
+        clauses = (*self.first_of, *self.all_of, *self.none_of, *self.fail_on)
+        return [*([self.predicate] if self.predicate else []), *(clause.predicate for clause in clauses)]
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def what_options(function: F) -> F:
+    """Which event: the options that make one predicate, and `--sha`."""
+    one = partial(option, group=WHICH)
+    many = partial(option, group=WHICH, multiple=True)
+    sha = "A commit, done when its CI is: 7 to 40 digits, or a name of git's. With TYPE or --match: its events."
+    settle = f"How long no new run may appear behind the last [default: {SETTLE_DEFAULT}]."
+    return _all(
+        function,
+        argument("types", nargs=-1, metavar="[TYPE]...", note="Any of these event types, as in deploy_finished."),
+        many("--source", "sources", metavar="NAME", help="From this source; any of these."),
+        many("--match", metavar="TERM", help="With KEY=VALUE, KEY!=VALUE, KEY>VALUE, KEY?, ...; all of these."),
+        many("--cond", "conditions", metavar="NAME", help="That is failed, succeeded, finished, or another condition."),
+        many("--eval", "evaluators", metavar="NAME:EXPR", help="For which an installed evaluator says yes."),
+        many("--match-cel", "cel", metavar="EXPR", help="The same as --eval cel:EXPR."),
+        many("--match-jmespath", "jmespath", metavar="EXPR", help="The same as --eval jmespath:EXPR."),
+        one("--to", metavar="NAME", help="Messages to this recipient."),
+        one("--repo", metavar="OWNER/NAME", help="About this repository, or OWNER/*."),
+        one("--workflow", metavar="NAME", help="About the workflow of that name."),
+        one("--job", metavar="NAME", help="About the job of that name."),
+        many("--sha", "shas", metavar="COMMIT", help=sha),
+        one("--settle", type=DURATION, default=SETTLE_DEFAULT, metavar="DURATION", help=settle),
+    )
+
+
+def clause_options(*names: str) -> Callable[[F], F]:
+    """`--all-of` and the like, those that are named."""
+    helps = {
+        "all_of": "Wait for each of these, in any order.",
+        "first_of": "Wait for one of these, and say which it was.",
+        "none_of": "Exit 1 if this comes; alone, time running out is success.",
+        "fail_on": "Exit 1 if this comes.",
+    }
+    made = [
+        option(
+            f"--{name.replace('_', '-')}",
+            name,
+            multiple=True,
+            metavar=_CLAUSE,
+            group=SEVERAL,
+            help=helps[name],
+        )
+        for name in names
+    ]
+    return lambda function: _all(function, *made)
+
+
+def since_options(function: F) -> F:
+    return _all(
+        function,
+        option(
+            "--since",
+            type=SINCE,
+            metavar="SINCE",
+            group="Time",
+            help="Begin behind an event id, 10m ago, at a time, or now [default: when this command was started].",
+        ),
+        option(
+            "--strict-since",
+            "strict",
+            is_flag=True,
+            group="Time",
+            help="Exit 75 where events were pruned before they were read.",
+        ),
+    )
+
+
+def _all(function: F, *decorators: Callable[[F], F]) -> F:
+    for add in reversed(decorators):
+        function = add(function)
+    return function
+
+
+# -- from options to what is asked -------------------------------------------------------------------------------------
+
+
+def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
+    """What the options say, under the names that the decorators above give them. With `states=False` `--sha` asks for events.
+
+    Raises:
+      Usage, InvalidValue: an option is not of its form, or does not go with another.
+    """
+    terms = _terms(given)
+    commits = [(text, _commit(text)) for text in given["shas"]]
+    is_state = bool(commits) and states and not terms
+    repo = given["repo"] or (_origin() if commits else None)
+    if is_state:
+        predicate = None
+    else:
+        terms += [Term("head_sha", "^=", sha) for _, sha in _one(commits)]
+        terms += _named(given, repo)
+        predicate = Predicate(tuple(terms)) if terms else None
+    clauses = {
+        name: tuple(parse_clause(text, what=f"--{name.replace('_', '-')}") for text in given.get(name, ()))
+        for name in ("first_of", "all_of", "none_of", "fail_on")
+    }
+    return Asked(
+        predicate=predicate,
+        **clauses,
+        states=tuple(_state(text, sha, repo, given) for text, sha in commits) if is_state else (),
+        pids=_pids(given.get("pids", ())),
+        repo=repo if commits or given["repo"] else None,
+        count=given.get("count", 1),
+        in_order=given.get("in_order", False),
+        fail_fast=given.get("fail_fast", False),
+        honour=given.get("honour", True),
+        start=_start(given["since"]),
+        strict=given["strict"],
+        timeout=given["timeout"],
+    )
+
+
+def _terms(given: Mapping[str, Any]) -> list[Term]:
+    evaluators = [
+        *given["evaluators"],
+        *(f"cel:{text}" for text in given["cel"]),
+        *(f"jmespath:{text}" for text in given["jmespath"]),
+    ]
+    parsed = Predicate.parse(
+        list(given["match"]),
+        source=[_name(name, "--source") for name in given["sources"]],
+        to=given["to"],
+        conditions=list(given["conditions"]),
+        evaluators=evaluators,
+        what="--match",
+    )
+    return [*(Term("event_type", "=", _name(name, "event type")) for name in given["types"]), *parsed.terms]
+
+
+def _named(given: Mapping[str, Any], repo: str | None) -> list[Term]:
+    """The terms of `--repo`, `--workflow` and `--job`."""
+    keys = {"workflow_name": given["workflow"], "job_name": given["job"]}
+    return [
+        *Predicate.parse(repo=repo).terms,
+        *(Term(key, "=", value) for key, value in keys.items() if value is not None),
+    ]
+
+
+def _name(text: str, what: str) -> str:
+    if NAME.match(text) and len(text) <= NAME_MAX:
+        return text
+    hint = "a name is a-z, then a-z, 0-9 and _"
+    if what == "event type" and re.search("[=<>]", text):
+        hint = f"a term stands behind --match: --match '{text}'"
+    elif NAME.match(text.lower()):
+        hint = f"names are in lower case: {text.lower()}"
+    raise Usage(f"{what} {text!r} is not a name", hint=hint)
+
+
+def _commit(text: str) -> str:
+    if _HEX.match(text):
+        return text.lower()
+    from waitbus.client.git import rev_parse
+
+    return rev_parse(text)
+
+
+def _origin() -> str | None:
+    from waitbus.client.git import origin
+
+    return origin()
+
+
+def _one(commits: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    if len(commits) > 1:
+        raise InvalidWait(
+            "two --sha beside other terms", hint="an event is about one commit: give one --sha, or clauses"
+        )
+    return commits
+
+
+def _state(text: str, sha: str, repo: str | None, given: Mapping[str, Any]) -> tuple[Clause, State]:
+    from waitbus.client.sha import CommitState
+
+    state = CommitState(sha, repo=repo, workflow=given["workflow"], job=given["job"], settle=given["settle"] or 0.0)
+    return Clause(f"--sha {text}", state.predicate, "github"), state
+
+
+def _pids(pids: tuple[int, ...]) -> tuple[tuple[Clause, PidState], ...]:
+    if not pids:
+        return ()
+    from waitbus.cli.watching import PidState
+
+    return tuple((Clause(f"--pid {pid}", Predicate(), "process"), PidState(pid)) for pid in dict.fromkeys(pids))
+
+
+def _start(since: Start | None) -> Start:
+    if since is not None:
+        return since
+    from waitbus.cli.begun import begun_ns
+
+    return Start(at_ns=begun_ns())

@@ -1,0 +1,261 @@
+"""What a wait says: armed, each clause as it is met, the event, and in one last line how it ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from waitbus import render
+from waitbus.cli import output
+from waitbus.client.steps import Gap
+from waitbus.errors import LogError, PathError
+from waitbus.events import EventFrame
+from waitbus.quantities import say_duration
+
+if TYPE_CHECKING:
+    from waitbus.cli.asking import Asked
+    from waitbus.cli.forms import Form
+    from waitbus.client.plan import Met, Outcome, Plan
+    from waitbus.client.session import Session
+    from waitbus.client.steps import Note
+
+AGENT_LINE_MAX = 400
+"""Characters of a line of `--lines agent`: each becomes a message to a model."""
+SAY_NO_DAEMON_EVERY = 86_400
+"""s"""
+
+
+class Teller:
+    """Says what goes on in one wait. `begun` is when it began (s, `time.monotonic`)."""
+
+    def __init__(self, asked: Asked, form: Form, *, agent: bool = False) -> None:
+        self.asked = asked
+        self.form = form
+        self.agent = agent
+        self.begun = time.monotonic()
+        self.armed = False
+        self.session: Session | None = None
+        self._from = 0
+        self._told = 0
+        self._base = os.getcwd()
+
+    # -- while it goes on ----------------------------------------------------------------------------------------------
+
+    def notice(self, notice: Note | Gap) -> None:
+        """A gap is a warning; a daemon that went away or is back is nobody's business."""
+        from waitbus.client.feed import describe
+
+        if isinstance(notice, Gap):
+            output.warn(describe(notice))
+        elif notice.kind == "no_daemon":
+            if _not_said_today():
+                output.talk(f"waitbus: {notice.text} (start one with `waitbus serve`)", dim=True)
+        elif notice.kind not in ("lost", "back"):
+            output.talk(f"waitbus: {notice.text}", dim=True)
+
+    def watch(self, plan: Plan) -> None:
+        """Armed, the first time; then the clauses that were met since the last call."""
+        if not self.armed:
+            self.armed = True
+            self._from = self.session.seq if self.session else 0
+            output.talk("armed")
+            self._doubt()
+        self._progress(plan.met, plan.total)
+
+    def _progress(self, met: list[Met] | tuple[Met, ...], total: int) -> None:
+        if not total:
+            return
+        for number, one in enumerate(met[self._told :], self._told + 1):
+            if self.form == "json" and one.frame is not None:
+                output.record(self._object(one.frame, one.verdict, one.clause.text))
+            elif self.agent and one.frame is not None:
+                self._agent(f"{number}/{total} {self._line(one.frame)}", one.frame.event_id)
+            else:
+                output.talk(f"  {number}/{total}  {self._met(one)}")
+        self._told = len(met)
+
+    def _met(self, one: Met) -> str:
+        if one.frame is None:
+            return one.clause.text
+        said = render.parts(one.frame, base=self._base)
+        return "  ".join(
+            filter(None, (f"{one.frame.source:<8}", said.about or said.event_type, said.verdict, said.detail))
+        )
+
+    def _doubt(self) -> None:
+        from waitbus.cli import doubting
+
+        log = self.session.log if self.session else None
+        for sentence in doubting.of_keys(self.asked.predicates, log):
+            output.warn(sentence)
+
+    # -- how it ended --------------------------------------------------------------------------------------------------
+
+    def end(self, outcome: Outcome, plan: Plan) -> int:
+        """Print the event and how it ended; gives the exit code."""
+        frame, clause = outcome.frame, outcome.clause
+        self._progress(outcome.met[:-1] if outcome.kind == "matched" else outcome.met, plan.total)
+        ending = {
+            "outcome": outcome.kind,
+            "exit_code": outcome.exit_code,
+            "cursor": self._cursor(outcome),
+            "waited_s": round(time.monotonic() - self.begun, 3),
+        }
+        if self.form == "json":
+            shown = {} if frame is None else self._object(frame, outcome.verdict, clause.text if clause else None)
+            output.record({**shown, **ending})
+        elif self.form == "cloudevent" and frame is not None:
+            output.record(self._cloudevent(frame))
+        elif frame is not None:
+            line = self._line(frame, paint=not self.agent)
+            self._agent(line, frame.event_id) if self.agent else output.data(line)
+        self._last_line(outcome, plan, ending)
+        return outcome.exit_code
+
+    def stopped(self, word: str, exit_code: int) -> int:
+        """It was interrupted or terminated from outside."""
+        cursor = self._cursor(None) if self.armed else None
+        said = f"{word} after {self._waited()}{_to_go_on(cursor)}"
+        if self.form == "json":
+            waited = round(time.monotonic() - self.begun, 3)
+            output.record({"outcome": word, "exit_code": exit_code, "cursor": cursor, "waited_s": waited})
+        self._say(said, exit_code)
+        return exit_code
+
+    def _last_line(self, outcome: Outcome, plan: Plan, ending: dict[str, Any]) -> None:
+        how = self._how(outcome, plan, ending["cursor"])
+        if how:
+            self._say(how, outcome.exit_code)
+        elif self.agent:
+            self._agent(f"{outcome.kind} after {self._waited()}, exit {outcome.exit_code}", ending["cursor"])
+
+    def _say(self, text: str, exit_code: int) -> None:
+        if self.agent:
+            output.data(render.clip(f"{text}, exit {exit_code}", AGENT_LINE_MAX))
+        else:
+            output.talk(text)
+
+    def _how(self, outcome: Outcome, plan: Plan, cursor: str | None) -> str:
+        """One line; empty where the event itself says it all."""
+        clause, waited = outcome.clause, self._waited()
+        if outcome.kind == "failed" and clause is not None:
+            option = "--fail-on" if clause in plan.fail_on else "--none-of"
+            return f"failed: {option} {_quoted(clause.text)}"
+        if outcome.kind == "silent":
+            return f"quiet for {waited}: nothing of {' or '.join(_quoted(one.text) for one in plan.none_of)}"
+        if outcome.kind == "timed_out":
+            return f"timed out after {waited}: {self._missing(outcome, plan)}{_to_go_on(cursor)}"
+        if plan.is_single or clause is None:
+            return ""
+        if plan.first_of:
+            return f"matched: {_option('--first-of', clause.text)}"
+        if outcome.met[-1].failed and len(outcome.met) < plan.total:
+            return f"failed: {_option('--all-of', clause.text)}, {len(outcome.met)} of {plan.total} clauses met after {waited}"
+        failed = [_option("--all-of", one.clause.text) for one in outcome.met if one.failed]
+        what = "events came in" if plan.count > 1 else "clauses met after"
+        return f"all {plan.total} {what} {waited}{'; failed: ' + ', '.join(dict.fromkeys(failed)) if failed else ''}"
+
+    def _missing(self, outcome: Outcome, plan: Plan) -> str:
+        if plan.count > 1:
+            return f"{len(outcome.met)} of {plan.count} events came"
+        if plan.all_of:
+            missing = ", ".join(_option("--all-of", clause.text) for clause in plan.open)
+            return f"{len(outcome.met)} of {plan.total} clauses met; missing {missing}"
+        if self.asked.predicate is None:
+            clauses = plan.first_of or plan.fail_on
+            return f"nothing of {' or '.join(_option('--first-of', clause.text) for clause in clauses)}{self._passed_by(())}"
+        words = self.asked.predicate.describe()
+        said = (
+            f"no event{words.removeprefix('any event')}"
+            if words.startswith("any event")
+            else f"no event matched {words}"
+        )
+        return said + self._passed_by(sorted(self.asked.predicate.sources))
+
+    def _passed_by(self, sources: Any) -> str:
+        from waitbus.store import seen
+
+        try:
+            count = seen.count_since(self.session.log, self._from, sources) if self.session else 0
+        except (LogError, PathError):
+            return ""
+        of = f"{' or '.join(sources)} " if sources else ""
+        return f" ({count:,} {of}event{'' if count == 1 else 's'} passed by)"
+
+    # -- pieces --------------------------------------------------------------------------------------------------------
+
+    def _waited(self) -> str:
+        return say_duration(time.monotonic() - self.begun)
+
+    def _cursor(self, outcome: Outcome | None) -> str | None:
+        """Where to go on from: behind the event that decided; else so that what was met already is found again."""
+        session = self.session
+        if session is None or not session.armed:
+            return None
+        frame = outcome.frame if outcome is not None else None
+        if frame is not None and frame.seq > self._from:
+            return frame.event_id
+        met = outcome.met if outcome is not None else ()
+        fresh = [one.frame.seq for one in met if one.frame is not None and one.frame.seq > self._from]
+        return _cursor_of(session, min(fresh) - 1 if fresh else session.seq)
+
+    def _object(self, frame: EventFrame, verdict: str, clause: str | None) -> dict[str, Any]:
+        return {**frame.to_dict(), "verdict": verdict, "clause": clause}
+
+    def _line(self, frame: EventFrame, *, paint: bool = False) -> str:
+        return render.line(frame, paint=output.verdict if paint else None, base=self._base)
+
+    def _agent(self, line: str, event_id: str | None) -> None:
+        output.data(render.clip(f"{event_id}  {line}" if event_id else line, AGENT_LINE_MAX))
+
+    def _cloudevent(self, frame: EventFrame) -> dict[str, Any]:
+        from waitbus.cloudevents import cloudevent
+
+        try:
+            payload = self.session.log.payload(frame.seq) if self.session else None
+        except (LogError, PathError):
+            payload = None
+        return cloudevent(frame, payload)
+
+
+def _option(option: str, text: str) -> str:
+    """The clause as it was typed; `--sha X` is one by itself."""
+    return text if text.startswith("--") else f"{option} {_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'"
+
+
+def _to_go_on(cursor: str | None) -> str:
+    return f"; to go on: --since {cursor}" if cursor else ""
+
+
+def _cursor_of(session: Session, seq: int) -> str | None:
+    """The cursor of a position. The log knows its time of commit; who cannot read the log cannot name it."""
+    from waitbus.events import make_event_id
+
+    try:
+        row = session.log.row(seq) if seq else None
+        return make_event_id(row.at_ms if row else 0, session.log.tag, seq)
+    except (LogError, PathError):
+        return None
+
+
+def _not_said_today() -> bool:
+    """Whether nobody was told for a day that there is no daemon; from now on somebody was."""
+    from waitbus.paths import state_dir
+
+    try:
+        stamp = state_dir() / "no-daemon-said"
+        if time.time() - stamp.stat().st_mtime < SAY_NO_DAEMON_EVERY:
+            return False
+    except (OSError, PathError):
+        pass
+    try:
+        os.close(os.open(stamp, os.O_WRONLY | os.O_CREAT, 0o600))
+        os.utime(stamp)
+    except (OSError, UnboundLocalError):
+        pass
+    return True

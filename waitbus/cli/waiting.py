@@ -1,0 +1,75 @@
+"""Waits that run sources of their own: one nursery with the reader, the sources and an ear for signals."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import trio
+
+from waitbus.cli import output
+from waitbus.cli.watching import source_of
+from waitbus.client.drive import loop_key
+from waitbus.client.feed import Feed
+from waitbus.client.subscription import AsyncSubscription
+from waitbus.client.waits import run
+
+if TYPE_CHECKING:
+    from waitbus.cli.asking import Asked
+    from waitbus.cli.telling import Teller
+    from waitbus.client.plan import Outcome, Plan
+
+STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
+
+
+class Ear:
+    """Hears SIGINT and SIGTERM, those that are not ignored, and then cancels `scope`; `heard` is the signal."""
+
+    def __init__(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+        self.heard: signal.Signals | None = None
+
+    async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        wanted = [number for number in STOPPED if signal.getsignal(number) is not signal.SIG_IGN]
+        with trio.open_signal_receiver(*wanted) as signals:
+            task_status.started()
+            async for number in signals:
+                self.heard = signal.Signals(number)
+                self._scope.cancel()
+                return
+
+
+def with_sources(asked: Asked, plan: Plan, teller: Teller) -> int:
+    """Wait under trio; gives the exit code."""
+
+    async def main() -> int:
+        outcome: Outcome | None = None
+        async with trio.open_nursery() as nursery:
+            ear = Ear(nursery.cancel_scope)
+            await nursery.start(ear.listen)
+            outcome = await _wait(asked, plan, teller)
+            nursery.cancel_scope.cancel()
+        if outcome is not None:
+            return teller.end(outcome, plan)
+        assert ear.heard is not None
+        return stopped(teller, ear.heard)
+
+    return trio.run(main)
+
+
+async def _wait(asked: Asked, plan: Plan, teller: Teller) -> Outcome:
+    feed = Feed(plan.wanted, asked.start, strict=asked.strict, told=teller.notice, key=loop_key)
+    teller.session = feed.session
+    subscription = AsyncSubscription(feed)
+    sources = [source_of(clause, state) for clause, state in asked.pids]
+    try:
+        return await run(plan, subscription, timeout=asked.timeout, sources=sources, watch=teller.watch)
+    finally:
+        subscription.close()
+
+
+def stopped(teller: Teller, number: signal.Signals) -> int:
+    """Say that a signal ended it."""
+    if number == signal.SIGINT:
+        output.end_of_line()
+    return teller.stopped(*STOPPED[number])
