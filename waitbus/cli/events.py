@@ -44,7 +44,7 @@ class _Query(Command):
     cls=_Query,
     examples=[
         ("waitbus events query 'SELECT source, count(*) AS n FROM events GROUP BY source'", 0, "deploy"),
-        ("waitbus events query --text \"SELECT fields ->> 'env' AS env FROM events\" -n 5", 0, "deploy"),
+        ("waitbus events query --text \"SELECT head_sha, summary FROM events WHERE source = 'agent'\" -n 5", 0, "deploy"),
     ],
 )
 @argument("sql", note="one statement, or - for stdin")
@@ -67,9 +67,10 @@ class _Query(Command):
 def query(sql: str, limit: int, no_limit: bool, db: str | None, as_text: bool, as_json: bool) -> None:
     """Run one read-only SQL statement over the log and print its rows.
 
-    The table is events(seq, at_ms, delivery_id, source, event_type, owner, repo, status, conclusion, received_at,
-    ingest_method, summary, fields, payload): at_ms is the time of commit in ms, received_at is in ns, fields and
-    payload are JSON text. Rows are printed as a JSON array of objects; bytes as hexadecimal digits.
+    The table is events: seq, event_id, delivery_id, source, event_type, owner, repo, status, conclusion, received_at
+    (ns), ingest_method, summary, fields and payload_json (JSON text), at_ms (time of commit, ms), and a column for
+    each well-known field (run_id, head_sha, msg_to, ...). Rows are printed as a JSON array of objects, bytes as
+    hexadecimal digits.
     """
     if as_json and as_text:
         raise Usage("--json and --text are two forms", hint="leave one of them out")
