@@ -159,6 +159,9 @@ class EventInsert:
             "api" if ingest_method == "api" else check.text("ingest_method", ingest_method, NAME_MAX),
         )
         if fields or well_known:
+            if not well_known.keys() <= WELL_KNOWN:
+                slip = min(well_known.keys() - WELL_KNOWN)
+                raise TypeError(f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}")
             kept, fields_json = check.fields(fields, well_known)
         else:
             kept, fields_json = {}, "{}"
