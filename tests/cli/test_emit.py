@@ -19,6 +19,12 @@ from waitbus.store import Log
 
 Call = Callable[..., support.Result]
 
+TIME_HINT = "write now, 2025-01-31T12:00:00Z, 2025-01-31, or seconds or nanoseconds since 1970"
+FLAT_HINT = "a field is a string, a number, true, false, or a list of those; deeper things belong in payload_json"
+OWN_HINT = 'facts of your own stand in "fields"'
+OBJECT_HINT = 'as in {"event_type": "deploy_finished", "conclusion": "success"}'
+PAYLOAD_HINT = 'JSON text, as in {"version": "1.4.2"}'
+NO_KEY = "Expecting property name enclosed in double quotes"
 NAME_HINT = "a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
 
 
@@ -40,7 +46,9 @@ def masked(text: str) -> str:
 
 def test_an_emit_is_one_line(call: Call) -> None:
     """The transcript of UX.md, but for the facts of the writer's own that the line shows besides."""
-    done = call("emit", "deploy_finished", "--conclusion", "success", "--field", "env=staging", "--field", "version=1.4.2")
+    done = call(
+        "emit", "deploy_finished", "--conclusion", "success", "--field", "env=staging", "--field", "version=1.4.2"
+    )
     assert masked(done.out) == "ID  deploy_finished  success  env=staging version=1.4.2\n"
     assert (done.code, done.err) == (0, "")
 
@@ -57,7 +65,8 @@ def test_the_whole_command_leaves_a_committed_row_and_one_line(cli: Call, log: L
 def test_json_has_the_keys_of_0_2_and_ours(call: Call, log: Log) -> None:
     done = call(
         "emit", "workflow_run", "--source", "github", "--owner", "octo", "--repo", "hello", "--status", "completed",
-        "--conclusion", "failure", "--field", "run_id=77", "--field", "head_sha=1234567", "--payload-json", '{"a": [1]}', "--json",
+        "--conclusion", "failure", "--field", "run_id=77", "--field", "head_sha=1234567", "--payload-json", '{"a": [1]}',
+        "--json",
     )  # fmt: skip
     said = schemas.checked("emit", done.out)
     event = said["event"]
@@ -72,7 +81,9 @@ def test_json_has_the_keys_of_0_2_and_ours(call: Call, log: Log) -> None:
 
 
 def test_a_cloudevent_is_one(call: Call) -> None:
-    done = call("emit", "deploy", "--received-at", "2025-01-31T12:00:00Z", "--format", "cloudevent", "--payload-json", "[1]")
+    done = call(
+        "emit", "deploy", "--received-at", "2025-01-31T12:00:00Z", "--format", "cloudevent", "--payload-json", "[1]"
+    )
     event = schemas.checked("cloudevent", done.out)
     assert event["source"] == "urn:waitbus:source:agent"
     assert event["time"] == "2025-01-31T12:00:00.000000Z"
@@ -94,7 +105,9 @@ def test_a_known_delivery_id_prints_the_first_event_and_writes_nothing(call: Cal
 
 
 def test_messages_have_their_options(call: Call, log: Log) -> None:
-    call("emit", "agent_message", "--to", "bob", "--from", "al", "--body", "hi", "--thread", "t", "--correlation-id", "c")
+    call(
+        "emit", "agent_message", "--to", "bob", "--from", "al", "--body", "hi", "--thread", "t", "--correlation-id", "c"
+    )
     assert {key: value for key, value in written(log)[0].fields.items() if key.startswith("msg_")} == {
         "msg_to": "bob", "msg_from": "al", "msg_body": "hi", "msg_thread": "t", "msg_correlation_id": "c",
     }  # fmt: skip
@@ -142,7 +155,10 @@ def test_another_log(call: Call, home: Path) -> None:
 def test_a_source_that_nobody_declared_is_legal_and_a_near_miss_is_told(call: Call) -> None:
     assert call("emit", "a", "--source", "my_deploys").err == ""
     done = call("emit", "a", "--source", "pytset")
-    assert (done.code, done.err) == (0, "warning: no source 'pytset' is known here; did you mean 'pytest'? Written anyway.\n")
+    assert (done.code, done.err) == (
+        0,
+        "warning: no source 'pytset' is known here; did you mean 'pytest'? Written anyway.\n",
+    )
 
 
 def test_the_names_beside_the_declarations_are_the_declared() -> None:
@@ -187,7 +203,8 @@ def test_a_removed_folder_is_no_bug(cli: Call, home: Path) -> None:
 def test_nothing_heavy_is_imported(cli: Call) -> None:
     """The one command that a script calls in a loop."""
     script = (
-        "import sys; from waitbus.cli import main; main(['emit', 'a', '--field', 'n=1', '--conclusion', 'failure'], standalone=False);"
+        "import sys; from waitbus.cli import main;"
+        "main(['emit', 'a', '--field', 'n=1', '--conclusion', 'failure'], standalone=False);"
         "print(*sorted({'trio', 'anyio', 'cattrs', 'platformdirs', 'tomllib', 'asyncio', 're2', 'difflib', 'logging', 'random',"
         " 'tempfile', 'subprocess', 'waitbus.sources', 'waitbus.client', 'waitbus.wire', 'waitbus.config'} & {*sys.modules}))"
     )
@@ -208,7 +225,11 @@ def test_a_batch_is_written_whole_and_answered_line_by_line(cli: Call, log: Log)
     done = cli("emit", "--batch", "-", "--json", input="\n".join(lines))
     first, second, third = schemas.lines("emit", done.out)
     assert (done.code, done.err) == (0, "2 written, 1 in the log already\n")
-    assert (first["event"]["source"], first["event"]["head_sha"], first["event"]["fields"]["env"]) == ("agent", "abc", "x")
+    assert (first["event"]["source"], first["event"]["head_sha"], first["event"]["fields"]["env"]) == (
+        "agent",
+        "abc",
+        "x",
+    )
     assert (second["event"]["received_at"], second["event"]["payload_json"]) == (1738281600 * 10**9, '{"x": [1]}')
     assert (third["inserted"], third["event"]["event_type"]) == (False, "b")
     assert [event.event_type for event in written(log)] == ["a", "b"]
@@ -224,20 +245,20 @@ def test_a_batch_of_many_is_one_transaction_and_one_ring(cli: Call, log: Log, ho
 @pytest.mark.parametrize(
     ("line", "error", "hint"),
     [
-        ("{", "is not JSON: Expecting property name enclosed in double quotes: line 2 column 1 (char 2)", "a batch has one JSON object on each line"),
-        ("[]", "is no JSON object", 'as in {"event_type": "deploy_finished", "conclusion": "success"}'),
-        ("null", "is no JSON object", 'as in {"event_type": "deploy_finished", "conclusion": "success"}'),
+        ("{", f"is not JSON: {NO_KEY}: line 2 column 1 (char 2)", "a batch has one JSON object on each line"),
+        ("[]", "is no JSON object", OBJECT_HINT),
+        ("null", "is no JSON object", OBJECT_HINT),
         ("{}", "has no event_type", '{"event_type": "deploy_finished"} is the least of an event'),
-        ('{"event_typ": "a"}', "has the unknown key 'event_typ'", 'did you mean \'event_type\'? facts of your own stand in "fields"'),
-        ('{"event_type": "a", "env": 1}', "has the unknown key 'env'", 'facts of your own stand in "fields"'),
+        ('{"event_typ": "a"}', "has the unknown key 'event_typ'", f"did you mean 'event_type'? {OWN_HINT}"),
+        ('{"event_type": "a", "env": 1}', "has the unknown key 'env'", OWN_HINT),
         ('{"event_type": "A"}', ": event_type 'A' is not a name", NAME_HINT),
         ('{"event_type": 1}', ": event_type 1 is not a name", NAME_HINT),
         ('{"event_type": "a", "run_id": "7"}', ": run_id '7' is not a positive integer", "run_id is a number of the upstream's"),
         ('{"event_type": "a", "fields": [1]}', ": fields is no JSON object", 'as in {"env": "staging"}'),
-        ('{"event_type": "a", "fields": {"x": {}}}', ": fields.x {} is not flat", "a field is a string, a number, true, false, or a list of those; deeper things belong in payload_json"),
-        ('{"event_type": "a", "received_at": "soon"}', ": received_at 'soon' is not a time", "write now, 2025-01-31T12:00:00Z, 2025-01-31, or seconds or nanoseconds since 1970"),
+        ('{"event_type": "a", "fields": {"x": {}}}', ": fields.x {} is not flat", FLAT_HINT),
+        ('{"event_type": "a", "received_at": "soon"}', ": received_at 'soon' is not a time", TIME_HINT),
         ('{"event_type": "a", "received_at": 5}', ": received_at 5 is not a time in ns since the epoch", "time.time_ns() gives one; seconds and milliseconds are too small"),
-        ('{"event_type": "a", "payload_json": "{"}', ": payload_json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", 'JSON text, as in {"version": "1.4.2"}'),
+        ('{"event_type": "a", "payload_json": "{"}', f": payload_json is not JSON: {NO_KEY}: line 1 column 2 (char 1)", PAYLOAD_HINT),
         ('{"event_type": "a", "summary": 5}', ": summary 5 is not a text", "give summary a string, or leave it away"),
         ("[" * 100_000, "is nested too deeply", "flatten it"),
     ],
@@ -282,7 +303,6 @@ def test_an_empty_batch_is_fine(cli: Call) -> None:
 
 # -- refused -----------------------------------------------------------------------------------------------------------
 
-TIME_HINT = "write now, 2025-01-31T12:00:00Z, 2025-01-31, or seconds or nanoseconds since 1970"
 FILE_HINT = "give the name of a file, or - for stdin"
 FIELD_HINT = "write --field KEY=VALUE, as in env=staging"
 BATCH_HINT = "each line of a batch says all of its event; only --source is a default"
@@ -321,8 +341,8 @@ BAD: list[tuple[list[str], str, str]] = [
     (["a", "--field", "msg_to=b", "--to", "c"], "--field msg_to and --to are the same", "leave one of them out"),
     (["a", "--field", "run_id=abc"], "run_id 'abc' is not a positive integer", "run_id is a number of the upstream's"),
     (["a", "--field", "run_id=-1"], "run_id -1 is not a positive integer", "run_id is a number of the upstream's"),
-    (["a", "--payload-json", "{"], "payload_json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)", 'JSON text, as in {"version": "1.4.2"}'),
-    (["a", "--payload-json", "NaN"], "payload_json is not JSON: NaN is no JSON number", 'JSON text, as in {"version": "1.4.2"}'),
+    (["a", "--payload-json", "{"], f"payload_json is not JSON: {NO_KEY}: line 1 column 2 (char 1)", PAYLOAD_HINT),
+    (["a", "--payload-json", "NaN"], "payload_json is not JSON: NaN is no JSON number", PAYLOAD_HINT),
     (["a", "--payload-json", "@/nowhere"], "--payload-json '/nowhere' cannot be read: No such file or directory", FILE_HINT),
     (["a", "--payload-json", "@/"], "--payload-json '/' cannot be read: Is a directory", FILE_HINT),
     (["a", "--batch", "f"], "--batch and an event type are given", BATCH_HINT),
