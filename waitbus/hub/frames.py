@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,10 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # Protocol 1 has the well-known keys in two runs, parted by three columns.
 _FIRST = V1_FIELDS[4:8]
 _SECOND = V1_FIELDS[11:]
-_PLACED = frozenset(_FIRST + _SECOND)
+_MAY_HAVE_PLACED = re.compile(f'"(?:{"|".join(_FIRST + _SECOND)})"').search
 _NO_FIRST = ",".join(f'"{key}":null' for key in _FIRST)
 _NO_SECOND = ",".join(f'"{key}":null' for key in _SECOND)
-assert _PLACED <= WELL_KNOWN
+assert WELL_KNOWN.issuperset(_FIRST + _SECOND)
 
 
 def event_id(row: Row, tag: int) -> str:
@@ -69,9 +70,9 @@ def event_lean(row: Row, tag: int) -> bytes:
 
 def _placed(text: str) -> tuple[str, str, str]:
     """The two runs of well-known keys, and the source's own behind a comma."""
+    if not _MAY_HAVE_PLACED(text):
+        return _NO_FIRST, _NO_SECOND, f",{text.strip()[1:-1]}"
     own = _object(text)
-    if own.keys().isdisjoint(_PLACED):
-        return _NO_FIRST, _NO_SECOND, f",{text.strip()[1:-1]}" if own else ""
     first, second = (",".join([f'"{key}":{_value(own.pop(key, None))}' for key in run]) for run in (_FIRST, _SECOND))
     return first, second, f",{_compact(own)[1:-1]}" if own else ""
 

@@ -263,6 +263,7 @@ class Hub:
         """A heartbeat for everybody. What only laggards needed is forgotten if there are none."""
         with contextlib.suppress(LogError):
             self._facts()
+            self._log.use(lambda db: db.execute("PRAGMA shrink_memory"))
         if all(sub.live for sub in self.subscribers):
             self._recent.clear(self.head)
             self._past.clear()
