@@ -12,6 +12,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     # heading -> {name: ("module:attribute", "what it does, in one line without a full stop")}; "" stands first.
     "": {
         "wait": ("waitbus.cli.wait:wait", "wait until it happens; the answer is the exit code"),
+        "on": ("waitbus.cli.on:on", "run a command when it happens, once or each time"),
         "run": ("waitbus.cli.run:run", "run a command, and tell whoever waits when it ends and how"),
         "emit": ("waitbus.cli.emit:emit", "tell that something happened"),
         "status": ("waitbus.cli.status:status", "show the daemon, the log, and who waits for what"),

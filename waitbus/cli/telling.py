@@ -36,6 +36,8 @@ class Teller:
         self.begun = time.monotonic()
         self.armed = False
         self.session: Session | None = None
+        self.handled: int | None = None
+        """Of `on`: the seq up to which events were reacted to. The session may have read further."""
         self._from = 0
         self._told = 0
         self._base = os.getcwd()
@@ -112,6 +114,18 @@ class Teller:
             self._agent(line, frame.event_id) if self.agent else output.data(line)
         self._last_line(outcome, plan, ending)
         return outcome.exit_code
+
+    def ended(self, outcome: Outcome, plan: Plan) -> int:
+        """Say how it ended where the event is not what was asked for; gives the exit code."""
+        self._say(self._how(outcome, plan, self._cursor(outcome)), outcome.exit_code)
+        return outcome.exit_code
+
+    def again(self) -> None:
+        """The same wait begins once more."""
+        self.begun = time.monotonic()
+        self._told = 0
+        if self.session is not None:
+            self._from = self.session.seq
 
     def stopped(self, word: str, exit_code: int) -> int:
         """It was interrupted or terminated from outside."""
@@ -193,6 +207,8 @@ class Teller:
         session = self.session
         if session is None or not session.armed:
             return None
+        if self.handled is not None:
+            return _cursor_of(session, self.handled)
         frame = outcome.frame if outcome is not None else None
         if frame is not None and frame.seq > self._from:
             return frame.event_id

@@ -66,21 +66,21 @@ def _start(command: tuple[str, ...], mask: set[signal.Signals | int]) -> int:
     # Not subprocess: it closes descriptors that the shell opened for the command (`3<file`, `<(...)`), and costs 10 ms to
     # import. Python ignores SIGPIPE and SIGXFSZ for itself; no command expects that.
     defaults = (signal.SIGPIPE, signal.SIGXFSZ)
-    environment = _environment()
+    environ = environment()
     try:
         try:
-            return os.posix_spawnp(command[0], command, environment, setsigmask=mask, setsigdef=defaults)
+            return os.posix_spawnp(command[0], command, environ, setsigmask=mask, setsigdef=defaults)
         except OSError as error:
-            if error.errno != errno.ENOEXEC or (script := _found(command[0])) is None:
+            if error.errno != errno.ENOEXEC or (script := found(command[0])) is None:
                 raise
             # A script without `#!`: POSIX gives it to the shell, and so does execvp(3), but not posix_spawnp.
             words = [SHELL, script, *command[1:]]
-            return os.posix_spawn(SHELL, words, environment, setsigmask=mask, setsigdef=defaults)
+            return os.posix_spawn(SHELL, words, environ, setsigmask=mask, setsigdef=defaults)
     except OSError as error:
-        raise _refusal(command[0], error) from None
+        raise refusal(command[0], error) from None
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment that we were given: in the C locale Python adds LC_CTYPE to its own (PEP 538)."""
     environment = dict(os.environ)
     try:
@@ -112,13 +112,15 @@ def _is_of_our_group(sender: int) -> bool:
         return False
 
 
-def _found(name: str) -> str | None:
+def found(name: str) -> str | None:
+    """The executable file that a name means, by PATH."""
     folders = [""] if "/" in name else os.get_exec_path()
     paths = (os.path.join(folder, name) for folder in folders)
     return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
 
 
-def _refusal(name: str, error: OSError) -> CommandNotFound | CommandNotExecutable:
+def refusal(name: str, error: OSError) -> CommandNotFound | CommandNotExecutable:
+    """Why a command could not be executed, as the error of ours that says so."""
     if error.errno == errno.ENOENT:
         if "/" in name and os.path.exists(name):
             return CommandNotFound(

@@ -1,0 +1,156 @@
+"""`waitbus on`: run a command when it happens, once or each time."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from waitbus.cli import doubting, output
+from waitbus.cli.asking import Asked, asked, clause_options, since_options, what_options
+from waitbus.cli.command import Usage, command
+from waitbus.cli.options import DURATION, option, quiet_option, timeout_option
+from waitbus.cli.reacting import Child, Command
+from waitbus.cli.telling import Teller
+from waitbus.cli.waiting import Ear, stopped
+from waitbus.client.drive import loop_key
+from waitbus.client.feed import Feed
+from waitbus.client.subscription import AsyncSubscription
+from waitbus.client.waits import run
+
+if TYPE_CHECKING:
+    from waitbus.client.plan import Outcome, Plan
+
+CHILD = "The command"
+STOP_TIMEOUT = 10.0
+
+
+@command(
+    "on",
+    tail="command",
+    examples=[
+        ("waitbus on deploy_finished --since 1h -- sh -c 'echo $WAITBUS_EVENT_TYPE: $WAITBUS_CONCLUSION'", 0, "deploy"),
+        ("waitbus on --source pytest --match conclusion=failure --loop --timeout 100ms -- ./triage.sh", 124),
+    ],
+)
+@what_options
+@clause_options("all_of", "first_of", "fail_on")
+@option(
+    "--loop/--once",
+    "loop",
+    default=False,
+    group=CHILD,
+    help="Run it for each match, one after the other [default: once].",
+)
+@option("--restart", is_flag=True, group=CHILD, help="With --loop: stop the one that runs, and start anew.")
+@option(
+    "--stop-timeout", type=DURATION, metavar="DURATION", group=CHILD, help="From SIGTERM to SIGKILL [default: 10s]."
+)
+@since_options
+@timeout_option(help="Wait at most 10m; with --loop, 10m without a match while nothing runs; or none.")
+@quiet_option
+def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float | None, **given: Any) -> int:
+    """Run a command when it happens, and hand it the event.
+
+    What stands behind -- is the command's own. It has the event in the file $WAITBUS_EVENT_FILE (JSON, gone when it has ended), and
+    in $WAITBUS_EVENT_ID _EVENT_TYPE _SOURCE _OWNER _REPO _HEAD_SHA _STATUS _CONCLUSION _VERDICT _SUMMARY, those that there are.
+
+    The exit code is the command's, 128+n after signal n; with --loop that of how the loop ended. 127: no such command, 126: it
+    cannot be run. 124: time was up. 1: --fail-on came.
+    """
+    if restart and not loop:
+        raise Usage("--restart without --loop restarts nothing", hint="add --loop")
+    wanted = asked(given, states=not loop)
+    plan = wanted.plan()
+    if wanted.timeout is None and not loop and not output.is_terminal(sys.stderr):
+        output.talk("waitbus: no --timeout, so this may wait for ever; WAITBUS_TIMEOUT sets one for all", dim=True)
+    runs = Command(command, STOP_TIMEOUT if stop_timeout is None else stop_timeout, own_group=restart)
+    return trio.run(_Reaction(wanted, plan, runs, loop=loop, restart=restart).main)
+
+
+class _Reaction:
+    """One `on`: a subscription, a plan for each match, and the children."""
+
+    def __init__(self, wanted: Asked, plan: Plan, command: Command, *, loop: bool, restart: bool) -> None:
+        self.wanted = wanted
+        self.plan = plan
+        self.command = command
+        self.loop = loop
+        self.restart = restart
+        self.teller = Teller(wanted, "text")
+        self.idle = trio.CancelScope()
+        self.running: Child | None = None
+
+    async def main(self) -> int:
+        """Under trio: to the end of the command, of the loop, or until a signal comes."""
+        code: int | None = None
+        async with trio.open_nursery() as nursery:
+            ear = Ear(nursery.cancel_scope)
+            await nursery.start(ear.listen)
+            code = await self._react()
+            nursery.cancel_scope.cancel()
+        if code is None:
+            assert ear.heard is not None
+            return stopped(self.teller, ear.heard)
+        return code
+
+    async def _react(self) -> int:
+        feed = Feed(
+            self.plan.wanted, self.wanted.start, strict=self.wanted.strict, told=self.teller.notice, key=loop_key
+        )
+        self.teller.session = feed.session
+        for sentence in doubting.of_names(self.wanted.predicates, feed.session.log):
+            output.warn(sentence)
+        subscription = AsyncSubscription(feed)
+        try:
+            return await (self._each(subscription) if self.loop else self._once(subscription))
+        finally:
+            subscription.close()
+
+    async def _once(self, subscription: AsyncSubscription) -> int:
+        outcome = await run(self.plan, subscription, timeout=self.wanted.timeout, watch=self.teller.watch)
+        if outcome.kind != "matched" or outcome.frame is None:
+            return self.teller.ended(outcome, self.plan)
+        self.teller.handled = outcome.frame.seq - 1
+        return await self.command.run(outcome.frame, outcome.verdict)
+
+    async def _each(self, subscription: AsyncSubscription) -> int:
+        async with trio.open_nursery() as nursery:
+            while True:
+                outcome = await self._next(subscription)
+                if outcome.kind != "matched" or outcome.frame is None:
+                    break
+                await self._end_of_last()
+                self.running = await nursery.start(self._child, outcome)
+                if not self.restart:
+                    await self._end_of_last()
+            nursery.cancel_scope.cancel()
+        return self.teller.ended(outcome, self.plan)
+
+    async def _next(self, subscription: AsyncSubscription) -> Outcome:
+        """The next match; its time-out counts while no child runs."""
+        self.plan = self.wanted.plan()
+        self.teller.again()
+        with trio.CancelScope() as self.idle:
+            self._count_idle()
+            return await run(self.plan, subscription, watch=self.teller.watch)
+        return self.plan.time_out()
+
+    def _count_idle(self) -> None:
+        timeout, busy = self.wanted.timeout, self.running is not None and not self.running.ended.is_set()
+        self.idle.deadline = float("inf") if timeout is None or busy else trio.current_time() + timeout
+
+    async def _child(self, outcome: Outcome, *, task_status: trio.TaskStatus[Child]) -> None:
+        assert outcome.frame is not None
+        self.teller.handled = outcome.frame.seq - 1
+        await self.command.run(outcome.frame, outcome.verdict, task_status=task_status)
+        self.teller.handled = outcome.frame.seq
+        self.teller.again()
+        self._count_idle()
+
+    async def _end_of_last(self) -> None:
+        if self.running is not None:
+            if self.restart:
+                self.running.scope.cancel()
+            await self.running.ended.wait()
