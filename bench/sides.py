@@ -113,6 +113,8 @@ class Home:
 
     side: Side
     place: Path
+    extra: dict[str, str] = attrs.field(factory=dict)
+    """Variables beside those of every home."""
     _children: list[subprocess.Popen[bytes]] = attrs.field(factory=list)
 
     @property
@@ -129,6 +131,7 @@ class Home:
             "WAITBUS_STATE_DIR": os.fspath(self.place / "state"),
             "WAITBUS_RUNTIME_DIR": os.fspath(self.place / "run"),
             "WAITBUS_CONFIG_DIR": os.fspath(self.place / "config"),
+            **self.extra,
         }
 
     def call(self, *args: str) -> str:
@@ -182,11 +185,11 @@ class Home:
                 raise Broken(f"{child.args!r} did not come up: {log.read_text()[-400:] if log.exists() else ''}")
             time.sleep(0.01)
 
-    def stop(self, pid: int) -> None:
-        """End a child that this home started, as its user would."""
+    def stop(self, pid: int, how: signal.Signals = signal.SIGTERM) -> None:
+        """End a child that this home started; by default as its user would."""
         for child in self._children:
             if child.pid == pid:
-                child.send_signal(signal.SIGTERM)
+                child.send_signal(how)
                 child.wait(20)
 
     def end(self) -> None:
