@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests import support
+from tests import old_log, support
 from waitbus.cli.command import Command, Example
 from waitbus.cli.lazy import iter_commands
 
@@ -36,12 +36,22 @@ def _git(folder: Path) -> None:
     assert done.code == 0, done
 
 
+def _old_log(folder: Path) -> None:
+    old_log.make(folder / "github.db")
+
+
+def _config(folder: Path) -> None:
+    (folder / "config.toml").write_text('[retention]\nmax_age = "7d"\n')
+
+
 SETUPS: dict[str | None, Callable[[Path], None]] = {
     # key -> what it makes in the (empty) folder where the example is typed; an example names the key
     None: lambda folder: None,
+    "config": _config,
     "deploy": _waitbus("waitbus emit deploy_finished --conclusion success"),
     "files": lambda folder: (folder / "src").mkdir(),
     "git": _git,
+    "old log": _old_log,
 }
 
 

@@ -329,7 +329,7 @@ def test_who_keeps_the_wal_from_shrinking_is_named(
     for part in ("reads", "idle"):
         cli("emit", "x")  # so that what is read is in the WAL
         children[part] = spawn("-c", reader, part, program=(sys.executable,))
-        support.read_until(children[part].stdout, "armed")
+        support.read_until(children[part].stdout, "armed")  # type: ignore[arg-type]
     monkeypatch.setattr(gathering, "WAL_LARGE", 0)
     found = gathering.gather()
     if sys.platform == "linux":

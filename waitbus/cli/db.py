@@ -12,9 +12,9 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
-from waitbus.cli.options import DURATION, SIZE, json_option, option, quiet_option
+from waitbus.cli.options import DURATION, SIZE, argument, json_option, option, quiet_option
 from waitbus.cli.status import tidy
-from waitbus.errors import LogCorrupt
+from waitbus.errors import EXIT_NO, InvalidValue, LogCorrupt
 from waitbus.ops.log_facts import LogFacts, check, facts, reading
 from waitbus.paths import log_path
 from waitbus.quantities import say_size, say_time
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from waitbus.ops.prune import Pruned
+    from waitbus.store.old import Imported
     from waitbus.store.retention import Retention
 
     F = TypeVar("F", bound=Callable[..., Any])
+
+REFUSED_SHOWN = 10
+"""Rows that are named in text; `--json` names them all."""
 
 
 @group("db")
@@ -49,7 +53,7 @@ def _path(path: Path | None) -> Path:
 # -- info --------------------------------------------------------------------------------------------------------------
 
 
-@db.command("info", examples=[("waitbus db info", 0, "log"), ("waitbus db info --check --json", 0, "log")])
+@db.command("info", examples=[("waitbus db info", 0, "deploy"), ("waitbus db info --check --json", 0, "log")])
 @option("--check", "checked", is_flag=True, group="What", help="Let SQLite read all of it and say whether it is whole.")
 @_db_option
 @json_option
@@ -123,7 +127,7 @@ def _info_dict(found: LogFacts, faults: list[str] | None) -> dict[str, Any]:
 # -- migrate -----------------------------------------------------------------------------------------------------------
 
 
-@db.command("migrate", examples=[("waitbus db migrate --status", 0, "log"), ("waitbus db migrate", 0, "log")])
+@db.command("migrate", examples=[("waitbus db migrate --status", 0, "deploy"), ("waitbus db migrate", 0, "log")])
 @option("--status", "only_status", is_flag=True, group="What", help="Only list what was done and what is to be done.")
 @option("--dry-run", is_flag=True, group="What", help="Only say what would be done.")
 @_db_option
@@ -166,8 +170,8 @@ def migrate(path: Path | None, only_status: bool, dry_run: bool, as_json: bool) 
 @db.command(
     "prune",
     examples=[
-        ("waitbus db prune --dry-run", 0, "log"),
-        ("waitbus db prune --max-age 7d --max-size 100MiB --vacuum", 0, "log"),
+        ("waitbus db prune --dry-run", 0, "deploy"),
+        ("waitbus db prune --max-age 7d --max-size 100MiB --vacuum", 0, "deploy"),
     ],
 )
 @option("--max-age", type=DURATION, metavar="DURATION", group="What", help="Prune events older than that; or none.")
@@ -226,3 +230,54 @@ def _pruned(done: Pruned, *, dry_run: bool) -> str:
         text = f"{verb} {done.rows:,} event{'s' * (done.rows != 1)}{payloads}, {about}{say_size(done.bytes)}"
     tail = f"; the file has {say_size(done.file_bytes)}" if done.vacuumed else ""
     return f"{text}; {done.left:,} left, {about}{say_size(done.live_bytes)} in use{tail}"
+
+
+# -- import ------------------------------------------------------------------------------------------------------------
+
+
+@db.command(
+    "import",
+    examples=[("waitbus db import ./github.db", 0, "old log"), ("waitbus db import ./github.db --json", 0, "old log")],
+)
+@argument(
+    "old",
+    type=click.Path(path_type=Path),
+    required=False,
+    metavar="[PATH]",
+    note="[default: github.db in the state folder]",
+)
+@quiet_option
+@json_option
+def import_(old: Path | None, as_json: bool) -> int:
+    """Bring the events of a 0.2 log (github.db) over, in their order; what is here already is left as it is.
+
+    It may be called again, also after it was interrupted. The old file is only read. Old event ids go on being understood as
+    cursors. The exit code is 1 if an old row was no event that can be kept; such rows are named.
+    """
+    from waitbus.bell import ring
+    from waitbus.paths import bells_dir, state_dir
+    from waitbus.store import shared
+    from waitbus.store.old import import_old
+
+    path = state_dir() / "github.db" if old is None else old
+    if not path.is_file():
+        raise InvalidValue(f"there is no file {path}", hint="0.2 kept its log as github.db in its state folder")
+    done = import_old(path, shared())
+    if done.inserted:
+        ring(bells_dir())
+    if as_json:
+        refused = [{"seq": seq, "error": why} for seq, why in done.refused]
+        counts = {"read": done.read, "inserted": done.inserted, "known": done.known}
+        output.record({"path": os.fspath(path), **counts, "refused": refused})
+    else:
+        for seq, why in done.refused[:REFUSED_SHOWN]:
+            output.warn(f"row {seq} was left out: {why}")
+        output.data(_imported(done))
+    return EXIT_NO if done.refused else 0
+
+
+def _imported(done: Imported) -> str:
+    text = f"{done.inserted:,} event{'s' * (done.inserted != 1)} brought over"
+    known = f"{done.known:,} here already" if done.known else ""
+    refused = f"{len(done.refused):,} left out" if done.refused else ""
+    return ", ".join(part for part in (text, known, refused) if part)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 TRY = (
-    "waitbus run --name build -- make                                  in one terminal, and in another:",
-    "waitbus wait --source process --match name=build --timeout 10m",
+    "waitbus wait --source process --match name=build --timeout 10m      # in one terminal",
+    "waitbus run --name build -- make                                    # in another",
     "waitbus status",
 )
 

@@ -81,6 +81,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise LogUnavailable(f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event")
     try:
         with translated(path), contextlib.closing(_connect(path)) as db:
+            schema.read_meta(db, path)
             yield db
     except LogCorrupt as error:
         if path != log_path():
