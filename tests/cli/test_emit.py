@@ -24,6 +24,7 @@ FLAT_HINT = "a field is a string, a number, true, false, or a list of those; dee
 OWN_HINT = 'facts of your own stand in "fields"'
 OBJECT_HINT = 'as in {"event_type": "deploy_finished", "conclusion": "success"}'
 PAYLOAD_HINT = 'JSON text, as in {"version": "1.4.2"}'
+NS_HINT = "time.time_ns() gives one; seconds and milliseconds are too small"
 NO_KEY = "Expecting property name enclosed in double quotes"
 NAME_HINT = "a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
 
@@ -257,8 +258,9 @@ def test_a_batch_of_many_is_one_transaction_and_one_ring(cli: Call, log: Log, ho
         ('{"event_type": "a", "fields": [1]}', ": fields is no JSON object", 'as in {"env": "staging"}'),
         ('{"event_type": "a", "fields": {"x": {}}}', ": fields.x {} is not flat", FLAT_HINT),
         ('{"event_type": "a", "received_at": "soon"}', ": received_at 'soon' is not a time", TIME_HINT),
-        ('{"event_type": "a", "received_at": 5}', ": received_at 5 is not a time in ns since the epoch", "time.time_ns() gives one; seconds and milliseconds are too small"),
-        ('{"event_type": "a", "payload_json": "{"}', f": payload_json is not JSON: {NO_KEY}: line 1 column 2 (char 1)", PAYLOAD_HINT),
+        ('{"event_type": "a", "received_at": 5}', ": received_at 5 is not a time in ns since the epoch", NS_HINT),
+        ('{"event_type":"a","payload_json":"{"}', f": payload_json is not JSON: {NO_KEY}: line 1 column 2 (char 1)",
+         PAYLOAD_HINT),
         ('{"event_type": "a", "summary": 5}', ": summary 5 is not a text", "give summary a string, or leave it away"),
         ("[" * 100_000, "is nested too deeply", "flatten it"),
     ],

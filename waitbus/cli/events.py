@@ -44,7 +44,11 @@ class _Query(Command):
     cls=_Query,
     examples=[
         ("waitbus events query 'SELECT source, count(*) AS n FROM events GROUP BY source'", 0, "deploy"),
-        ("waitbus events query --text \"SELECT head_sha, summary FROM events WHERE source = 'agent'\" -n 5", 0, "deploy"),
+        (
+            "waitbus events query --text \"SELECT head_sha, summary FROM events WHERE source = 'agent'\" -n 5",
+            0,
+            "deploy",
+        ),
     ],
 )
 @argument("sql", note="one statement, or - for stdin")

@@ -14,7 +14,6 @@ from waitbus.cli.options import SINCE, argument, option, quiet_option
 from waitbus.cli.reading import bookmarked, filter_options, idle_option, told, wanted
 from waitbus.client import bookmarks
 from waitbus.client.history import History
-from waitbus.errors import OtherLog, UnknownEvent
 from waitbus.store import shared
 from waitbus.wire import frame_of_row
 
@@ -127,10 +126,7 @@ class _Replay:
         if self.bookmark is not None:
             start = bookmarked(self.bookmark, start)
             self.unknown = start is None
-        try:
-            self.history = History(shared(), start, self.wanted, strict=strict, told=told)
-        except (OtherLog, UnknownEvent) as error:
-            raise error if name is None else _about(name, error) from None
+        self.history = History(shared(), start, self.wanted, strict=strict, bookmark=name, told=told)
         if self.unknown:
             output.talk(
                 f"no bookmark {self.bookmark!r} yet (unknown_consumer); beginning with the first event that is kept"
@@ -174,12 +170,3 @@ class _Replay:
         start = Start(event_id=history.cursor)
         left = None if self.limit is None else self.limit - self.printed
         live(self.wanted, start, self.print, bookmark=self.bookmark, strict=strict, idle=idle, count=left)
-
-
-def _about(bookmark: str, error: OtherLog | UnknownEvent) -> OtherLog | UnknownEvent:
-    what = "belongs to another log" if isinstance(error, OtherLog) else "stands at an event that this log never had"
-    return type(error)(
-        f"the bookmark {bookmark!r} {what}",
-        hint=f"`waitbus bookmark set {bookmark}` puts it at the end of this log, "
-        f"`waitbus bookmark delete {bookmark}` at its beginning",
-    )

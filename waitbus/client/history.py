@@ -27,8 +27,8 @@ class Place(NamedTuple):
     cursor: str
 
 
-def locate(log: Log, start: Start) -> Place:
-    """The place that `start` means.
+def locate(log: Log, start: Start, bookmark: str | None = None) -> Place:
+    """The place that `start` means; errors name the bookmark it came from.
 
     Raises:
       OtherLog, UnknownEvent: it names an event that this log does not know.
@@ -36,7 +36,7 @@ def locate(log: Log, start: Start) -> Place:
     facts = log.facts()
     seq, reason = position(log, start, facts)
     if reason is not None:
-        refuse(Gap(reason, 0, facts.last, log_id(facts.tag), initial=True), strict=False)
+        refuse(Gap(reason, 0, facts.last, log_id(facts.tag), initial=True), strict=False, bookmark=bookmark)
     row = log.row(seq)
     if row is None and start.event_id is not None:
         return Place(seq, start.event_id)  # pruned; the id is known to be of this log
@@ -46,7 +46,7 @@ def locate(log: Log, start: Start) -> Place:
 class History:
     """The events behind `start` (None: all that are kept) that match `wanted` (None: all), of the moment it is made.
 
-    `told` gets the gap, if events behind `start` were pruned. Rows written later are not in it, pruned ones fall out of it.
+    `bookmark` names where `start` came from, for errors. `told` gets the gap, if events behind `start` were pruned. Rows written later are not in it, pruned ones fall out of it.
 
     Raises:
       OtherLog, UnknownEvent: `start` names an event that this log does not know.
@@ -60,13 +60,14 @@ class History:
         wanted: Wanted | None = None,
         *,
         strict: bool = False,
+        bookmark: str | None = None,
         told: Callable[[Gap], None] = lambda gap: None,
     ) -> None:
         facts = log.facts()
         self.log = log
         self.wanted = wanted
         self.tag = facts.tag
-        self.after = facts.pruned_to if start is None else locate(log, start).seq
+        self.after = facts.pruned_to if start is None else locate(log, start, bookmark).seq
         """The seq it begins behind."""
         self.head = facts.last
         self.cursor = make_event_id(facts.last_at_ms, facts.tag, facts.last)
