@@ -22,8 +22,8 @@ class Bus:
         self.daemon: Daemon | None = None
         self._all: list[Daemon] = []
 
-    def start(self, **variables: str) -> Daemon:
-        self.daemon = Daemon(self.home, **variables)
+    def start(self, **variables: Any) -> Daemon:
+        self.daemon = Daemon(self.home, "serve", **variables)
         self._all.append(self.daemon)
         return self.daemon
 

@@ -116,7 +116,11 @@ def numbers(said: list[Step]) -> list[int]:
 
 def kinds(said: list[Step]) -> list[str]:
     """The kinds of notes and the reasons of gaps."""
-    return [getattr(one, "kind", "") or getattr(one, "reason", "") for one in said if not isinstance(one, (EventFrame, Wait))]
+    return [
+        getattr(one, "kind", "") or getattr(one, "reason", "")
+        for one in said
+        if not isinstance(one, (EventFrame, Wait))
+    ]
 
 
 def settled(session: Session, transport: str) -> list[Step]:
@@ -128,4 +132,16 @@ def settled(session: Session, transport: str) -> list[Step]:
         return session.transport == transport
 
     support.eventually(is_settled)
+    return said
+
+
+def until(session: Session, count: int) -> list[Step]:
+    """Step, waiting for what it asks for, until it has given so many events."""
+    said: list[Step] = []
+
+    def is_enough() -> bool:
+        said.extend(one for one in steps(session) if not isinstance(one, Wait))
+        return len(numbers(said)) >= count
+
+    support.eventually(is_enough)
     return said

@@ -61,6 +61,8 @@ def test_a_daemon_killed_at_any_step_is_not_noticed(
         emit(601, 602)
 
     at(step, killed)
-    outcome = face.call("decide", all_of=["n=602", "n=3", "n=600"], none_of=["payload.bad=true"], since=begin, timeout=20)
+    outcome = face.call(
+        "decide", all_of=["n=602", "n=3", "n=600"], none_of=["payload.bad=true"], since=begin, timeout=20
+    )
     assert (outcome.kind, outcome.frame.fields["n"]) == ("matched", 602)
     assert [one.frame.fields["n"] for one in outcome.met] == [3, 600, 602]

@@ -28,7 +28,9 @@ def test_since_takes_a_cursor_a_duration_or_a_time(text: str | None, start: Star
     assert parse_since(text, now_ns=2 * HOUR_NS) == start
 
 
-@pytest.mark.parametrize("text", ["none", "U1M7XJ614PK8CHXM5935SQP1H1", "", "-5", "yesterday", "01M7XJ614PK8CHXM5935SQP1H"])
+@pytest.mark.parametrize(
+    "text", ["none", "U1M7XJ614PK8CHXM5935SQP1H1", "", "-5", "yesterday", "01M7XJ614PK8CHXM5935SQP1H"]
+)
 def test_what_is_no_place_in_the_log_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidCursor, match="neither a cursor nor a time") as caught:
         parse_since(text, what="--since")

@@ -202,6 +202,7 @@ class Session:
 
     def _acknowledged(self, connection: Connection, messages: list[dict[str, Any]]) -> Wait | None:
         ack = connection.ack(messages[0], self._tail.path)
+        self._why = None
         if self.transport == "log":
             self._tell(Note("back", "a daemon is running again"))
         self._greeting = self.log_id is None
@@ -296,7 +297,9 @@ class Session:
         """The daemon is not to be used: on to the log; `again`: but ask once more when the bell stands."""
         self._hang_up()
         self._dry = False
-        self._why, self._again = why, again
+        if self._why is None or why.kind != "no_daemon":
+            self._why = why
+        self._again = again
         self._state = Session._to_log
         return None
 

@@ -105,7 +105,11 @@ class AsyncSubscription(_Base):
     _scope: anyio.CancelScope | None = None
 
     async def __aenter__(self) -> AsyncSubscription:
-        await self.arm()
+        try:
+            await self.arm()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
@@ -169,7 +173,11 @@ class Subscription(_Base):
     """When (`time.monotonic`) the iteration ends, and arming gives up."""
 
     def __enter__(self) -> Subscription:
-        self.arm()
+        try:
+            self.arm()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
