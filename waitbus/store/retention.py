@@ -14,7 +14,7 @@ import attrs
 
 from waitbus.errors import ConfigError, LogError
 from waitbus.store.bookmarks import keep_from
-from waitbus.store.rows import facts, meta, seq_before
+from waitbus.store.rows import ROW_BYTES, facts, meta, seq_before
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """Rows of a chunk: a few ms of the write lock."""
+
+CHUNK_BYTES = 2 * 1024 * 1024
+"""And what rows with large payloads may weigh together; one may weigh more alone."""
 
 CHUNK_MIN = 20
 SHORT, LONG = 0.004, 0.012
@@ -117,6 +120,10 @@ def prune_now_and_then(log: Log, seq: int, count: int = 1) -> None:
         return
 
 
+_WEIGHED = """SELECT seq, length(CAST(fields AS BLOB)) + coalesce(length(CAST(payload AS BLOB)), 0) FROM events
+ WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"""
+
+
 class _Range(NamedTuple):
     """Rows `after` < seq <= `last`; imported ones among them stay if `spare_imported`."""
 
@@ -128,7 +135,8 @@ class _Range(NamedTuple):
 def _doomed(db: sqlite3.Connection, keep: Retention, now: float, chunk: int) -> _Range | None:
     bounds = facts(db, 0)
     if keep.max_bytes is not None and live_bytes(db) > keep.max_bytes:
-        last = _last_of_chunk(db, 0, bounds.last - 1, chunk)
+        over = live_bytes(db) - keep.max_bytes
+        last = _last_of_chunk(db, 0, bounds.last - 1, chunk, min(over, CHUNK_BYTES))
         return None if last is None else _Range(0, last, spare_imported=False)
     if keep.max_rows is not None and bounds.first and bounds.first <= bounds.last - max(1, keep.max_rows):
         last = _last_of_chunk(db, 0, bounds.last - max(1, keep.max_rows), chunk)
@@ -143,15 +151,18 @@ def _doomed(db: sqlite3.Connection, keep: Retention, now: float, chunk: int) -> 
     return None if last is None else _Range(bounds.pruned_to, last, spare_imported=True)
 
 
-def _last_of_chunk(db: sqlite3.Connection, after: int, limit: int, chunk: int) -> int | None:
-    """The seq of the last of at most `chunk` rows behind `after` and up to `limit`; None where there is no row."""
+def _last_of_chunk(db: sqlite3.Connection, after: int, limit: int, chunk: int, enough: int = CHUNK_BYTES) -> int | None:
+    """The seq of the last row of a chunk behind `after` and up to `limit`: at most `chunk` rows, and those that make up
+    `enough` bytes. None where there is no row."""
     if limit <= after:
         return None
-    found = db.execute(
-        "SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?)",
-        (after, limit, chunk),
-    ).fetchall()
-    last: int | None = found[0][0]
+    last, size = None, 0
+    cursor = db.execute(_WEIGHED, (after, limit, chunk))
+    for seq, weight in cursor:
+        last, size = seq, size + weight + ROW_BYTES
+        if size >= enough:
+            break
+    cursor.close()
     return last
 
 
