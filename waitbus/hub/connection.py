@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from waitbus import wire
-from waitbus.errors import LogError, ProtocolError
-from waitbus.hub.patience import Patience
+from waitbus.errors import ProtocolError
+from waitbus.hub.patience import UNREADABLE, Patience
 from waitbus.hub.report import report
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def _registered(hub: Hub, asked: wire.Subscribe, pid: int | None) -> tuple
     while True:
         try:
             return hub.register(asked, pid)
-        except LogError as error:
+        except UNREADABLE as error:
             await patience.wait(error)
 
 

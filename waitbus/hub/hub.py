@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from waitbus import wire
-from waitbus.errors import InvalidPredicate, LogError, ProtocolError
+from waitbus.errors import InvalidPredicate, ProtocolError
 from waitbus.events import log_id
 from waitbus.hub.begin import ack, begin
 from waitbus.hub.encoded import EncodedPage, Recent
 from waitbus.hub.past import Past
-from waitbus.hub.patience import Patience
+from waitbus.hub.patience import UNREADABLE, Patience
 from waitbus.hub.subscriber import CHANNEL_PAGES, Subscriber
 from waitbus.predicate import Wanted
 from waitbus.predicate_index import Index
@@ -147,7 +147,7 @@ class Hub:
         while more and not self._is_swept():
             try:
                 more = self._sweep_page()
-            except LogError as error:
+            except UNREADABLE as error:
                 # The head stays where it is: nothing is lost, and everybody else is served meanwhile.
                 await patience.wait(error)
             else:
@@ -261,7 +261,7 @@ class Hub:
 
     async def beat(self) -> None:
         """A heartbeat for everybody. What only laggards needed is forgotten if there are none."""
-        with contextlib.suppress(LogError):
+        with contextlib.suppress(*UNREADABLE):
             self._facts()
             self._log.use(lambda db: db.execute("PRAGMA shrink_memory"))
         if all(sub.live for sub in self.subscribers):
@@ -283,7 +283,7 @@ class Hub:
         """Serve everybody up to the newest row of now, then let go of each; one that takes no byte for `stall` s is cut."""
         try:
             self._last = self._facts().last
-        except LogError as error:
+        except UNREADABLE as error:
             log.warning("%s; leaving without a last look", error.message)
             self._last = self.head
         while not self._is_swept():

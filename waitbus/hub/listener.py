@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from waitbus.errors import LogError, ProtocolError
+from waitbus.errors import ProtocolError
 from waitbus.hub.connection import Stalled, converse
+from waitbus.hub.patience import UNREADABLE
 
 if TYPE_CHECKING:
     import socket
@@ -78,7 +79,7 @@ async def _serve(hub: Hub, connection: socket.socket, places: trio.Semaphore) ->
         await converse(hub, connection)
     except* LEFT as group:
         log.debug("a subscriber left: %s", group.exceptions[0])
-    except* (Stalled, LogError) as group:
+    except* (Stalled, *UNREADABLE) as group:
         log.info("a subscriber was closed: %s", group.exceptions[0])
     except* Exception as group:
         # The boundary of supervision: one subscriber's failure, whatever it is, ends that one.

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from waitbus.errors import LogError
 from waitbus.hub.encoded import EncodedPage
-from waitbus.hub.patience import Patience
+from waitbus.hub.patience import UNREADABLE, Patience
 from waitbus.store import PAGE_ROWS, Log
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Past:
             try:
                 async with self._alone:
                     return self._kept.get(floor) or await self._read(floor)
-            except LogError as error:
+            except UNREADABLE as error:
                 await patience.wait(error)
 
     def clear(self) -> None:

@@ -7,9 +7,12 @@ import logging
 import attrs
 import trio
 
-from waitbus.errors import LogBusy, LogError
+from waitbus.errors import LogBusy, LogError, PathError, WaitbusError
 
 log = logging.getLogger("waitbus.hub")
+
+UNREADABLE = (LogError, PathError)
+"""What reading the log may raise: also where its folder was replaced by something else."""
 
 BUSY_MAX = 0.05
 """s between attempts while another process holds a lock: those are short."""
@@ -25,7 +28,7 @@ class Patience:
     pause: float = 0.001
     said: bool = False
 
-    async def wait(self, error: LogError) -> None:
+    async def wait(self, error: WaitbusError) -> None:
         """Sleep before the next attempt. Whatever position the caller has stays as it is, so nothing is lost."""
         busy = isinstance(error, LogBusy)
         if not busy and not self.said:
