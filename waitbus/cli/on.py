@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from waitbus.cli import doubting, output
+from waitbus.cli import output
 from waitbus.cli.asking import Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import DURATION, option, quiet_option, timeout_option
@@ -53,8 +53,8 @@ STOP_TIMEOUT = 10.0
 def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float | None, **given: Any) -> int:
     """Run a command when it happens, and hand it the event.
 
-    What stands behind -- is the command's own. It has the event in the file $WAITBUS_EVENT_FILE (JSON, gone when it has ended), and
-    in $WAITBUS_EVENT_ID _EVENT_TYPE _SOURCE _OWNER _REPO _HEAD_SHA _STATUS _CONCLUSION _VERDICT _SUMMARY, those that there are.
+    What stands behind -- is the command's own. It has the event in the file $WAITBUS_EVENT_FILE (JSON, gone when it ends), and in
+    $WAITBUS_EVENT_ID _EVENT_TYPE _SOURCE _OWNER _REPO _HEAD_SHA _STATUS _CONCLUSION _VERDICT _SUMMARY, those that there are.
 
     The exit code is the command's, 128+n after signal n; with --loop that of how the loop ended. 127: no such command, 126: it
     cannot be run. 124: time was up. 1: --fail-on came.
@@ -99,9 +99,7 @@ class _Reaction:
         feed = Feed(
             self.plan.wanted, self.wanted.start, strict=self.wanted.strict, told=self.teller.notice, key=loop_key
         )
-        self.teller.session = feed.session
-        for sentence in doubting.of_names(self.wanted.predicates, feed.session.log):
-            output.warn(sentence)
+        self.teller.attach(feed.session)
         subscription = AsyncSubscription(feed)
         try:
             return await (self._each(subscription) if self.loop else self._once(subscription))

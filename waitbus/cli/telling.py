@@ -42,6 +42,17 @@ class Teller:
         self._told = 0
         self._base = os.getcwd()
 
+    def attach(self, session: Session) -> None:
+        """What can be said before it is armed: doubtful names, and that nothing delivers what is waited for."""
+        from waitbus.cli import doubting
+
+        self.session = session
+        for sentence in doubting.of_names(self.asked.predicates, session):
+            output.warn(sentence)
+        note = doubting.of_delivery(self.asked, session)
+        if note:
+            output.talk(f"waitbus: {note}", dim=True)
+
     # -- while it goes on ----------------------------------------------------------------------------------------------
 
     def notice(self, notice: Note | Gap) -> None:
@@ -88,9 +99,9 @@ class Teller:
     def _doubt(self) -> None:
         from waitbus.cli import doubting
 
-        log = self.session.log if self.session else None
-        for sentence in doubting.of_keys(self.asked.predicates, log):
-            output.warn(sentence)
+        if self.session is not None:
+            for sentence in doubting.of_keys(self.asked.predicates, self.session):
+                output.warn(sentence)
 
     # -- how it ended --------------------------------------------------------------------------------------------------
 

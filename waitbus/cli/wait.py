@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from waitbus.cli import doubting, output
+from waitbus.cli import output
 from waitbus.cli.asking import SEVERAL, WHICH, Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import json_option, option, quiet_option, timeout_option
@@ -77,8 +77,8 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
 def wait(as_json: bool, form: Form | None, lines: str | None, **given: Any) -> int:
     """Wait until it happens, and get the answer as an exit code.
 
-    Exit 0: it came, and was no failure. 1: it came and was one, or --fail-on or --none-of came. 2: asked wrongly. 124: time was up.
-    130, 143: stopped from outside. 75: a gap under --strict-since. A term on the conclusion asks for it, so that a match is 0.
+    Exit 0: it came, and was no failure. 1: it came and was one, or --fail-on or --none-of came. 2: asked wrongly. 75: a gap under
+    --strict-since. 124: time was up. 130, 143: stopped from outside. A term on the conclusion asks for it: a match is 0.
 
     Nothing that is committed after this command was started is missed, although `armed` comes later.
     """
@@ -118,9 +118,7 @@ def _wait(asked: Asked, form: Form, agent: bool) -> int:
 def _alone(asked: Asked, plan: Plan, teller: Teller) -> Outcome:
     """A wait that needs no source of its own needs no event loop either: a third of the start, and half of the memory."""
     feed = Feed(plan.wanted, asked.start, strict=asked.strict, told=teller.notice)
-    teller.session = feed.session
-    for sentence in doubting.of_names(asked.predicates, feed.session.log):
-        output.warn(sentence)
+    teller.attach(feed.session)
     subscription = Subscription(feed)
     try:
         return run_sync(plan, subscription, timeout=asked.timeout, watch=teller.watch)

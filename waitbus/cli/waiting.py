@@ -59,7 +59,7 @@ def with_sources(asked: Asked, plan: Plan, teller: Teller) -> int:
 
 async def _wait(asked: Asked, plan: Plan, teller: Teller) -> Outcome:
     feed = Feed(plan.wanted, asked.start, strict=asked.strict, told=teller.notice, key=loop_key)
-    teller.session = feed.session
+    teller.attach(feed.session)
     subscription = AsyncSubscription(feed)
     sources = [source_of(clause, state) for clause, state in asked.pids]
     try:
