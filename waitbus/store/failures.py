@@ -8,7 +8,16 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from waitbus.errors import LogBusy, LogCorrupt, LogError, LogFull, LogIOError, LogReadOnly, LogUnavailable
+from waitbus.errors import (
+    LogBusy,
+    LogCorrupt,
+    LogError,
+    LogFull,
+    LogIOError,
+    LogReadOnly,
+    LogUnavailable,
+    LogVersionError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +65,14 @@ def typed(error: Exception, path: Path) -> LogError:
     if isinstance(error, OSError):
         kind, text, hint = _BY_ERRNO.get(error.errno or 0, _BY_CODE[sqlite3.SQLITE_CANTOPEN])
         return kind(f"{text.format(path=path)} ({error.strerror})", hint=hint)
-    kind, text, hint = _BY_CODE.get(_meant(error, path), _OTHER)
+    code = _meant(error, path)
+    if code == sqlite3.SQLITE_CORRUPT and str(error).startswith("malformed database schema"):
+        # A damaged one was set aside before anybody came here.
+        return LogVersionError(
+            f"the log {path} has tables that SQLite {sqlite3.sqlite_version} does not understand ({error})",
+            hint="use a Python with a newer SQLite, as the one that made them has",
+        )
+    kind, text, hint = _BY_CODE.get(code, _OTHER)
     return kind(f"{text.format(path=path)} ({error})", hint=hint)
 
 

@@ -168,8 +168,9 @@ def set_aside_if_damaged(path: Path) -> bool:
 
 def _is_damaged(path: Path) -> bool:
     try:
-        with contextlib.closing(schema.connect(path, busy_timeout=LOCK_TIMEOUT)) as db:
-            # A word that this library does not know in a CREATE statement is no damage, though SQLite calls it so.
+        with contextlib.closing(sqlite3.connect(schema.uri(path, "rw"), uri=True, timeout=LOCK_TIMEOUT)) as db:
+            # The first statement: a word that this library does not know in a CREATE statement is no damage, though SQLite
+            # calls it so.
             db.execute("PRAGMA writable_schema=ON")
             return bool(db.execute("PRAGMA quick_check(1)").fetchall()[0][0] != "ok")
     except sqlite3.DatabaseError as error:
