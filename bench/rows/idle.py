@@ -25,10 +25,10 @@ def measure(side: Side, scale: Scale) -> Sample:
         time.sleep(scale.idle)
         after = account(pid)
     return {
-        "wakes": (after.wakes - before.wakes) / scale.idle,
+        "wakes": after.wakes_since(before) / scale.idle,
         "cpu": (after.cpu - before.cpu) / scale.idle * 1e3,
         "rss": after.rss / 1024,
-        "threads": after.threads,
+        "threads": len(after.wakes),
     }
 
 
