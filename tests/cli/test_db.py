@@ -471,8 +471,8 @@ def test_a_real_old_program_wrote_it(cli: Cli, home: Path, old_venv: Path) -> No
     program = str(old_venv / "bin" / "waitbus")
     support.run([program, "init"])
     for number in (1, 2):
-        words = f"--delivery-id d{number} --source pytest --event-type pytest_session --owner local --repo api --ingest-method cli"
-        words += " --received-at 1763337600 --payload-json {}"
+        words = f"--delivery-id d{number} --source pytest --event-type pytest_session --owner local --repo api"
+        words += " --ingest-method cli --received-at 1763337600 --payload-json {}"
         done = support.run([program, "emit", *words.split()])
         assert done.code == 0, done
     assert cli("db", "import").out == "2 events brought over\n"

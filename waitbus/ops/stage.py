@@ -50,7 +50,12 @@ class Stage:
     """`with Stage() as stage`: processes started here have directories of their own, and end with the block."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="waitbus-demo-", dir=_short_folder()))
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="waitbus-demo-", dir=_short_folder()))
+        except OSError as error:
+            raise DemoFailed(
+                f"no folder for the demo: {error.strerror}", hint="set TMPDIR to a folder that can be written"
+            ) from None
         self.environment = _environment(self.folder)
         self._children: list[Child] = []
 
