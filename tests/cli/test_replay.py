@@ -124,7 +124,7 @@ def test_an_empty_answer_says_why(call: Call) -> None:
     prune(4)
     assert call("replay", a, "--source", "ci").err == (
         "warning: events 2 to 3 were pruned; going on with event 4 (gap)\n"
-        f"caught up at {d}: filtered, 1 other events passed by\n"
+        f"caught up at {d}: filtered, 1 other event passed by\n"
     )
     assert c < d
 

@@ -13,7 +13,7 @@ from waitbus.cli import output
 from waitbus.cli.command import Usage, group
 from waitbus.cli.forms import chosen, form_options, here, printer, text_line
 from waitbus.cli.options import SINCE, option, quiet_option
-from waitbus.cli.reading import doubt_source, event_type_names, idle_option, told
+from waitbus.cli.reading import doubt_source, event_type_names, idle_option, passed_by, told
 from waitbus.client.history import History
 from waitbus.predicate import Predicate, Term, Wanted
 from waitbus.store import shared
@@ -159,7 +159,7 @@ def _list(
 
 def _why(history: History) -> str:
     if history.passed:
-        return f"filtered, {history.passed:,} other events passed by"
+        return passed_by(history.passed)
     if history.gap is not None:
         return "gap, all events behind --since were pruned"
     return "caught_up, nothing is behind --since" if history.head else "caught_up, the log is empty"

@@ -163,3 +163,8 @@ def told(notice: Note | Gap) -> None:
         output.warn(f"{describe(notice)} ({notice.reason if notice.reason == 'other_log' else 'gap'})")
     elif notice.kind != "no_daemon":
         output.talk(f"waitbus: {notice.text}", dim=True)
+
+
+def passed_by(count: int) -> str:
+    """Why a reader who has a filter saw nothing."""
+    return f"filtered, {count:,} other event{'s' if count > 1 else ''} passed by"

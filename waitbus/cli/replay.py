@@ -11,7 +11,7 @@ from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.forms import chosen, form_options, printer
 from waitbus.cli.options import SINCE, argument, option, quiet_option
-from waitbus.cli.reading import bookmarked, filter_options, idle_option, told, wanted
+from waitbus.cli.reading import bookmarked, filter_options, idle_option, passed_by, told, wanted
 from waitbus.client import bookmarks
 from waitbus.client.history import History
 from waitbus.store import shared
@@ -157,7 +157,7 @@ class _Replay:
         if self.printed:
             return ""
         if self.history.passed:
-            return f": filtered, {self.history.passed:,} other events passed by"
+            return f": {passed_by(self.history.passed)}"
         if self.history.gap is not None:
             return ": gap, all events behind SINCE were pruned"
         return ": unknown_consumer, and the log is empty" if self.unknown else ": caught_up, nothing is behind SINCE"

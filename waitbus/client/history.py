@@ -46,7 +46,8 @@ def locate(log: Log, start: Start, bookmark: str | None = None) -> Place:
 class History:
     """The events behind `start` (None: all that are kept) that match `wanted` (None: all), of the moment it is made.
 
-    `bookmark` names where `start` came from, for errors. `told` gets the gap, if events behind `start` were pruned. Rows written later are not in it, pruned ones fall out of it.
+    `bookmark` names where `start` came from, for errors. `told` gets the gap, if events behind `start` were pruned.
+    Rows written later are not in it, pruned ones fall out of it.
 
     Raises:
       OtherLog, UnknownEvent: `start` names an event that this log does not know.
