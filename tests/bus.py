@@ -157,12 +157,12 @@ class Daemon:
         """Resident bytes."""
         return self._status("VmRSS") * 1024
 
-    def wakeups(self) -> int:
-        """How often it gave the processor away, all threads."""
+    def wakeups(self, *, main: bool = False) -> int:
+        """How often it gave the processor away: all its threads, or only the one of the event loop."""
         tasks = Path(f"/proc/{self.pid}/task")
         return sum(
             int(line.split()[1])
-            for task in tasks.iterdir()
+            for task in ([tasks / str(self.pid)] if main else tasks.iterdir())
             for line in (task / "status").read_text().splitlines()
             if line.startswith("voluntary_ctxt_switches")
         )

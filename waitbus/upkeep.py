@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from waitbus.errors import LogError
+from waitbus.hub.patience import UNREADABLE
 from waitbus.store import Log
 from waitbus.store.checkpoint import ROWS, checkpoint
 from waitbus.store.retention import Retention, prune_chunk, strip_payloads
@@ -59,7 +59,7 @@ class Upkeep:
             self.enough, self.rows = trio.Event(), 0
             try:
                 await trio.to_thread.run_sync(checkpoint, self.path)
-            except LogError as error:
+            except UNREADABLE as error:
                 log.debug("no checkpoint: %s", error.message)
             await trio.sleep(CHECKPOINT_PAUSE)
 
@@ -67,7 +67,7 @@ class Upkeep:
         while True:
             try:
                 await self.prune()
-            except LogError as error:
+            except UNREADABLE as error:
                 log.warning("retention has to wait: %s", error.message)
             await trio.sleep(RETENTION_EVERY)
 
