@@ -22,7 +22,7 @@ from waitbus import wire
 from waitbus.client.plan import Answer
 from waitbus.errors import InvalidCommit, LogError, PathError
 from waitbus.events import parse_event_id
-from waitbus.predicate import Predicate
+from waitbus.predicate import Predicate, Term
 from waitbus.store import seen
 from waitbus.verdict import verdict_of
 
@@ -70,13 +70,15 @@ class CommitState:
         self._runs: dict[Key, Run] = {}
         self._commits: set[str] = set()
         self._moved_at = 0.0
-        terms = [
-            f'head_sha{"=" if len(sha) >= FULL else "^="}"{self._sha}"',
-            *(f"event_type={name}" for name in self._types),
-        ]
-        for key, value in (("workflow_name", workflow), ("job_name", job)):
-            terms += [] if value is None else [f"{key}={_quoted(value)}"]
-        self.predicate = Predicate.parse(terms, source="github", repo=repo)
+        named = {"workflow_name": workflow, "job_name": job}
+        self.predicate = Predicate(
+            (
+                Term("head_sha", "=" if len(sha) >= FULL else "^=", self._sha),
+                *(Term("event_type", "=", name) for name in self._types),
+                *(Term(key, "=", value) for key, value in named.items() if value is not None),
+                *Predicate.parse(source="github", repo=repo).terms,
+            )
+        )
 
     @property
     def _types(self) -> tuple[str, ...]:
@@ -157,9 +159,3 @@ class CommitState:
 
 def _seq(frame: EventFrame) -> int:
     return frame.seq
-
-
-def _quoted(text: str) -> str:
-    from waitbus.terms import written
-
-    return written(text)
