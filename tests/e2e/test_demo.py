@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,8 +116,15 @@ def test_what_is_set_here_has_no_say_there(cli: Cli, temp: Path, home: Path) -> 
     assert nothing_is_left(temp)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("after", ["1. ", "3. "])
+@pytest.mark.parametrize(
+    ("number", "code", "after"),
+    [
+        (signal.SIGINT, 130, "1. "),
+        (signal.SIGINT, 130, "3. "),
+        (signal.SIGTERM, 143, "3. "),
+        (signal.SIGHUP, 129, "1. "),
+    ],
+)
 def test_it_cleans_up_when_it_is_interrupted(
     spawn: Callable[..., subprocess.Popen[str]], temp: Path, number: signal.Signals, code: int, after: str
 ) -> None:
@@ -131,6 +139,22 @@ def test_it_cleans_up_when_it_is_interrupted(
     assert "That took" not in out
     assert err == ""
     assert nothing_is_left(temp)
+
+
+def test_an_interrupt_in_the_middle_of_a_start_leaves_nobody(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the fork and the moment we know of the child."""
+    spawn = Stage._spawn
+
+    def interrupted(self: Stage, *given: Any) -> Any:
+        child = spawn(self, *given)
+        os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(Stage, "_spawn", interrupted)
+    with pytest.raises(KeyboardInterrupt), Stage() as made:
+        made.start("wait", "nothing", "--timeout", "1m")
+    assert nothing_is_left(temp)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_on_a_terminal(temp: Path) -> None:
@@ -150,12 +174,7 @@ def test_something_that_does_not_work_is_said(
     from waitbus.cli import main
 
     monkeypatch.setattr(demo, "DEPLOY", ("emit", "deploy_finished", "--conclusion", "failure"))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        assert main(["demo"], standalone=False) == 1
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    assert main(["demo"], standalone=False) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: `waitbus wait` ended with 1, and 0 was due")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from typing import TYPE_CHECKING, NoReturn
 
 from waitbus.cli import output
 from waitbus.cli.command import command
@@ -13,9 +11,6 @@ from waitbus.ops.demo import Act, acts
 from waitbus.ops.stage import Stage
 from waitbus.quantities import say_duration
 from waitbus.render import neutral
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 TRY = (
     "waitbus wait --source process --match name=build --timeout 10m      # in one terminal",
@@ -32,8 +27,6 @@ def demo(as_json: bool) -> int:
     Every process is real and every time was measured between two of them. It has a folder of its own, which is gone
     afterwards; your log, your daemon and your configuration are not touched. Exit code 1 says that something did not work.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)  # an end that runs the clean-up
     begun, played = time.monotonic(), []
     with Stage() as stage:
         for act in acts(stage):
@@ -55,7 +48,3 @@ def _show(number: int, act: Act) -> None:
     for line in act.lines:
         output.data(f"   {neutral(line)}", flush=False)
     output.data("")
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

@@ -21,12 +21,13 @@ from waitbus.errors import EXIT_NO, WaitbusError
 from waitbus.paths import SOCKET_PATH_MAX
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    from types import FrameType, TracebackType
+    from typing import Any, NoReturn, Self
 
 PATIENCE = 10.0
 """s for whatever one process waits for of another."""
 
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BUSY = "is this machine very busy? Try again"
 _REPORT = "it should have worked: please report it"
 
@@ -58,27 +59,55 @@ class Stage:
             ) from None
         self.environment = _environment(self.folder)
         self._children: list[Child] = []
+        self._handlers: dict[int, Any] = {}
+        self._starting = False
+        self._arrived = 0
 
     def __enter__(self) -> Self:
+        for number in _ENDS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                self._handlers[number] = signal.signal(number, self._interrupted)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # A second Ctrl-C is not to leave half of them behind.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_IGN)
         try:
             for child in self._children:
                 _kill(child.process)
             shutil.rmtree(self.folder, ignore_errors=True)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+
+    def _interrupted(self, number: int, _frame: FrameType | None) -> None:
+        # Raised in the middle of a start, it would leave a process that nobody knows of.
+        self._arrived = number
+        if not self._starting:
+            self._leave()
+
+    def _leave(self) -> NoReturn:
+        raise KeyboardInterrupt if self._arrived == signal.SIGINT else SystemExit(128 + self._arrived)
 
     # -- processes -----------------------------------------------------------------------------------------------------
 
     def start(self, *words: str, module: str = "waitbus") -> Child:
         """Start `waitbus WORDS`. In a process group of its own, so that a Ctrl-C of the terminal comes to us alone."""
-        process = subprocess.Popen(
+        self._starting = True
+        try:
+            child = Child(self._spawn(module, words), f"{module.rpartition('.')[2]} {words[0]}")
+            self._children.append(child)
+        finally:
+            self._starting = False
+        if self._arrived:
+            self._leave()
+        return child
+
+    def _spawn(self, module: str, words: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             # -P: what lies in the folder we are called from is no part of us.
             [sys.executable, "-P", "-m", module, *words],
             stdin=subprocess.DEVNULL,
@@ -88,8 +117,6 @@ class Stage:
             cwd=self.folder,
             process_group=0,
         )
-        self._children.append(child := Child(process, f"{module.rpartition('.')[2]} {words[0]}"))
-        return child
 
     def call(self, *words: str, expect: int = 0) -> str:
         """Run `waitbus WORDS` to its end, and give what it printed.
