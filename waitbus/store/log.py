@@ -234,7 +234,7 @@ class Log:
     def _is_current(self) -> bool:
         try:
             now = os.stat(self._name)
-        except FileNotFoundError:
+        except OSError:  # gone, or its folder became something else: opening it anew says so in words
             return False
         return (now.st_dev, now.st_ino) == self._identity
 
