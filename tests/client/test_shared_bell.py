@@ -131,8 +131,9 @@ def test_when_the_time_of_the_one_who_watches_is_up_another_takes_its_place(run:
 
         async def reader(seconds: float) -> None:
             frame = await waitbus.await_for(source="agent", timeout=seconds)
-            got.append(frame and frame.fields["n"])
+            got.append(None if frame is None else frame.fields["n"])
             if frame is None:
+                await until_asleep(3)
                 emit(1)
 
         async with anyio.create_task_group() as tasks:
@@ -152,7 +153,7 @@ def test_whoever_is_cancelled_when_nobody_sleeps_through_an_event(run: Callable[
 
     async def reader(count: int, cancelled: bool) -> None:
         async with waitbus.asubscribe(source="agent") as events:
-            got = []
+            got: list[int] = []
             while len(got) < count:
                 # Cancelled while it waits, it begins to wait anew and has lost nothing.
                 with anyio.move_on_after(dice.choice([0, 0.0005, 0.002, 0.005]) if cancelled else None):
@@ -189,11 +190,12 @@ def test_whoever_is_cancelled_when_nobody_sleeps_through_an_event(run: Callable[
 def test_close_by_another_task_ends_the_iteration(run: Callable[..., Any]) -> None:
     async def main() -> None:
         got: list[int] = []
+        note = got.append
 
         async def reader(events: AsyncSubscription) -> None:
             async for frame in events:
-                got.append(frame.fields["n"])
-            got.append(-1)
+                note(frame.fields["n"])
+            note(-1)
 
         async with anyio.create_task_group() as tasks:
             first, second = waitbus.asubscribe(), waitbus.asubscribe()

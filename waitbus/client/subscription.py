@@ -295,5 +295,5 @@ def refuse_in_loop(called: str, instead: str) -> None:
     asyncio: Any = sys.modules.get("asyncio")
     if (trio and trio.lowlevel.in_trio_run()) or (asyncio and asyncio._get_running_loop() is not None):
         raise RunningLoopError(
-            f"{called}() would block the event loop of this thread", hint=f"await waitbus.{instead}(...) instead"
+            f"{called}() would block the event loop of this thread", hint=f"use waitbus.{instead}(...) there"
         )
