@@ -157,7 +157,7 @@ class Teller:
 
     def _say(self, text: str, exit_code: int) -> None:
         if self.agent:
-            output.data(render.clip(f"{text}, exit {exit_code}", AGENT_LINE_MAX))
+            output.data(_cut(render.neutral(f"{text}, exit {exit_code}")))
         else:
             output.talk(text)
 
@@ -188,8 +188,8 @@ class Teller:
             missing = ", ".join(_option("--all-of", clause.text) for clause in plan.open)
             return f"{len(outcome.met)} of {plan.total} clauses met; missing {missing}"
         if self.asked.predicate is None:
-            clauses = plan.first_of or plan.fail_on
-            return f"nothing of {' or '.join(_option('--first-of', clause.text) for clause in clauses)}{self._passed_by(())}"
+            option, clauses = ("--first-of", plan.first_of) if plan.first_of else ("--fail-on", plan.fail_on)
+            return f"nothing of {' or '.join(_option(option, clause.text) for clause in clauses)}{self._passed_by(())}"
         words = self.asked.predicate.describe()
         said = (
             f"no event{words.removeprefix('any event')}"
@@ -234,7 +234,7 @@ class Teller:
         return render.line(frame, paint=output.verdict if paint else None, base=self._base)
 
     def _agent(self, line: str, event_id: str | None) -> None:
-        output.data(render.clip(f"{event_id}  {line}" if event_id else line, AGENT_LINE_MAX))
+        output.data(_cut(f"{event_id}  {line}" if event_id else line))
 
     def _cloudevent(self, frame: EventFrame) -> dict[str, Any]:
         from waitbus.cloudevents import cloudevent
@@ -244,6 +244,10 @@ class Teller:
         except (LogError, PathError):
             payload = None
         return cloudevent(frame, payload)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= AGENT_LINE_MAX else line[: AGENT_LINE_MAX - 1] + "…"
 
 
 def _option(option: str, text: str) -> str:
