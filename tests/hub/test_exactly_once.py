@@ -48,16 +48,26 @@ class Reader:
     decoder: wire.Decoder = attrs.field(factory=wire.Decoder)
     stalls: float = 0.0
     leaves: bool = False
+    socket: bool = False
 
     async def send(self, blob: bytes) -> None:
         """What the socket would do: take it at once, or let the writer wait."""
         if self.rng.random() < self.stalls:
             await trio.sleep(self.rng.choice((0.001, 0.01, 0.3)))
-        for frame in self.decoder.feed(blob):
-            if frame["kind"] == "event":
-                self.got.append(parse_event_id(frame["event_id"]).seq)
+        self.take(blob)
         if self.leaves and len(self.got) > 200:
             raise trio.BrokenResourceError
+
+    def send_now(self, blob: bytes) -> int:
+        """What the kernel takes without waiting: all, nothing, or some of it, which need not end with a frame."""
+        size = self.rng.choice((len(blob), len(blob), 0, self.rng.randint(0, len(blob))))
+        self.take(blob[:size])
+        return size
+
+    def take(self, data: bytes) -> None:
+        for frame in self.decoder.feed(data):
+            if frame["kind"] == "event":
+                self.got.append(parse_event_id(frame["event_id"]).seq)
 
 
 def reader(number: int, rng: random.Random, log: Log) -> Reader:
@@ -84,7 +94,7 @@ def reader(number: int, rng: random.Random, log: Log) -> Reader:
         frame = {**frame, "ext": {**frame.get("ext", {}), "lean": True}}
     asked = wire.parse_subscribe({**frame, **since})
     stalls = rng.choice((0.0, 0.0, 0.1, 0.9))
-    return Reader(number, rng, asked, wants, stalls=stalls, leaves=rng.random() < 0.1)
+    return Reader(number, rng, asked, wants, stalls=stalls, leaves=rng.random() < 0.1, socket=rng.random() < 0.6)
 
 
 async def subscribe(hub: Hub, log: Log, one: Reader) -> None:
@@ -93,6 +103,8 @@ async def subscribe(hub: Hub, log: Log, one: Reader) -> None:
     top = log.head()
     sub, first = hub.register(one.asked, None)
     one.begins = top if one.asked.since is None else parse_event_id(one.asked.since).seq
+    if one.socket:
+        sub.send_now = one.send_now
     try:
         await hub.write(sub, first, one.send)
     except trio.BrokenResourceError:

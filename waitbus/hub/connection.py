@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import termios
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -96,6 +97,7 @@ async def _write(hub: Hub, sub: Subscriber, connection: socket.socket, first: by
     if sub.asked.status:
         await send(first + report(hub, sub))
     else:
+        sub.send_now = partial(_send_now, connection)
         await hub.write(sub, first, send)
 
 
@@ -103,6 +105,14 @@ def _send_some(connection: socket.socket, blob: bytes | memoryview) -> int:
     try:
         return connection.send(blob)
     except BlockingIOError:
+        return 0
+
+
+def _send_now(connection: socket.socket, blob: bytes) -> int:
+    # Called from the sweep, which a subscriber that is gone must not end: its own writer or reader notices.
+    try:
+        return connection.send(blob)
+    except OSError:
         return 0
 
 

@@ -43,6 +43,10 @@ BEATS_AT_ONCE = 64
 """Heartbeats between which others run: ten thousand in a row would hold up an event for half a second."""
 
 
+AT_ONCE = 64
+"""Subscribers of a page that are sent to from the sweep itself. The others' writers do it, and let others run between them."""
+
+
 class Hub:
     """Subscribers of the log at `path`. `heartbeat` and `stall_timeout` are in s; `how` says how the daemon was started.
 
@@ -79,6 +83,7 @@ class Hub:
         self._recent = Recent(self.head)
         self._index: Index[Subscriber] = Index()
         self._scan: dict[Subscriber, None] = {}
+        self._at_once = 0
         self._again = False
         self._rested = trio.Event()
         self._rested.set()
@@ -165,6 +170,7 @@ class Hub:
         return more
 
     def _fan_out(self, page: EncodedPage) -> None:
+        self._at_once = AT_ONCE
         for sub in self._scan:
             if sub.live:
                 self._offer(sub, sub.select(page), page)
@@ -186,6 +192,9 @@ class Hub:
 
     def _offer(self, sub: Subscriber, blob: bytes, page: EncodedPage) -> None:
         """Hand frames of `page` to the writer; a full channel makes a laggard of it, which goes on from the head of before."""
+        if blob and self._at_once:
+            self._at_once -= 1
+            blob = sub.hand_over(blob)
         if blob and not sub.put(blob):
             sub.live = False
             sub.floor = max(sub.floor, self.head)

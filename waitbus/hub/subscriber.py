@@ -9,6 +9,8 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from waitbus.hub.encoded import EncodedPage
     from waitbus.predicate import Wanted
     from waitbus.wire import Subscribe
@@ -48,6 +50,10 @@ class Subscriber:
     """Whether `replay_complete` was said."""
     queued: int = 0
     """Bytes in the channel."""
+    resting: bool = False
+    """Whether the writer waits for the channel, with all that it had before handed to the kernel."""
+    send_now: Callable[[bytes], int] | None = None
+    """Gives the kernel what it takes without waiting, and answers how many bytes that were; where there is a socket."""
     _send: trio.MemorySendChannel[bytes] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[bytes] = attrs.field(init=False)
 
@@ -70,6 +76,15 @@ class Subscriber:
             self.wanted is None or self.wanted.matches(page.document(index))
         )
 
+    def hand_over(self, blob: bytes) -> bytes:
+        """Past a writer that has nothing else to do, give frames to the kernel; what it did not take is left to `put`.
+
+        The way through the channel and the writer's task costs an event more than its frame and its send together.
+        """
+        if self.send_now is None or not self.resting or self.queued:
+            return blob
+        return blob[self.send_now(blob) :]
+
     # -- the channel ---------------------------------------------------------------------------------------------------
 
     def put(self, blob: bytes) -> bool:
@@ -85,10 +100,13 @@ class Subscriber:
 
     async def take(self) -> bytes:
         """What is queued, up to `BLOB_MAX` bytes as one blob; waits for something, and gives b"" once the channel is closed."""
+        self.resting = True
         try:
             blobs = [await self._receive.receive()]
         except trio.EndOfChannel:
             return b""
+        finally:
+            self.resting = False
         size = len(blobs[0])
         while self.queued > size < BLOB_MAX:
             blobs.append(self._receive.receive_nowait())
@@ -98,6 +116,7 @@ class Subscriber:
 
     def finish(self, stall: float) -> None:
         """Nothing more is put; a writer that waits for room gets `stall` s from now."""
+        self.send_now = None
         self._send.close()
         if self.stall is not None:
             self.stall.deadline = min(self.stall.deadline, trio.current_time() + stall)
