@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -53,9 +54,16 @@ def clip(text: str, limit: int = PART_MAX) -> str:
 
 def json_line(value: Any, *, ascii_only: bool = False) -> str:
     """`value` as JSON on one line: the same data, with every hostile character written as its JSON escape."""
+    text = _encoder(ascii_only)(value)
+    return text if text.isascii() and text.isprintable() else _HOSTILE.sub(_json_escape, text)
+
+
+@cache
+def _encoder(ascii_only: bool) -> Callable[[Any], str]:
+    # json.dumps with an option makes an encoder at each call, which takes longer than most events.
     import json
 
-    return _HOSTILE.sub(_json_escape, json.dumps(value, ensure_ascii=ascii_only))
+    return json.JSONEncoder(ensure_ascii=ascii_only).encode
 
 
 def _visible(found: re.Match[str]) -> str:

@@ -155,13 +155,13 @@ def bookmarked(name: str, start: Start | None) -> Start | None:
 
 
 def told(notice: Note | Gap) -> None:
-    """Say what a reader should know of its source of events: gaps as warnings; no daemon is nothing worth a word."""
+    """Say what a reader should know of its source of events: gaps as warnings; that a daemon comes or goes is invisible."""
     from waitbus.client.feed import describe
     from waitbus.client.session import Gap
 
     if isinstance(notice, Gap):
         output.warn(f"{describe(notice)} ({notice.reason if notice.reason == 'other_log' else 'gap'})")
-    elif notice.kind != "no_daemon":
+    elif notice.kind not in ("no_daemon", "lost", "back"):
         output.talk(f"waitbus: {notice.text}", dim=True)
 
 

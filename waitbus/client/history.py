@@ -36,7 +36,8 @@ def locate(log: Log, start: Start, bookmark: str | None = None) -> Place:
     facts = log.facts()
     seq, reason = position(log, start, facts)
     if reason is not None:
-        refuse(Gap(reason, 0, facts.last, log_id(facts.tag), initial=True), strict=False, bookmark=bookmark)
+        gap = Gap(reason, 0, facts.last, log_id(facts.tag), initial=True)
+        refuse(gap, strict=False, bookmark=bookmark, cursor=start.event_id)
     row = log.row(seq)
     if row is None and start.event_id is not None:
         return Place(seq, start.event_id)  # pruned; the id is known to be of this log
