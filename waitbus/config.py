@@ -171,7 +171,11 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}", hint="mend its rights, or set WAITBUS_CONFIG_DIR"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}", hint="save it as UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{path} is not TOML: {error}", hint="`waitbus config schema --format toml-example` prints a good one"
         ) from None
@@ -188,9 +192,12 @@ def _with_environment(config: Config, environment: Mapping[str, str]) -> Config:
 
 def _number_in(variable: str, value: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise ConfigError(f"{variable} {value!r} is not a number of seconds", hint="write 60 or 0.5") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{variable} {value!r} is not a number of seconds", hint="write 60 or 0.5")
+    return number
 
 
 # -- plain values to settings ------------------------------------------------------------------------------------------
@@ -207,6 +214,8 @@ def _structured(kind: type[T], values: Any, place: str, found: list[Problem]) ->
         where = f"{place}.{key}" if place else key
         if key not in known:
             found.append(_unknown_key(key, where, known))
+        elif value == {} and isinstance(known[key].default, attrs.Factory):  # type: ignore[arg-type]
+            continue  # an empty table says nothing, and `init` writes only such: it is not to cost the import of cattrs
         elif attrs.has(type_ := known[key].type or str):
             given[key] = _structured(type_, value, where, found)
         else:

@@ -77,6 +77,7 @@ WRONG = [
     ("heartbeat_sec = true", 1, "heartbeat_sec: True is not a number", NUMBER),
     ("heartbeat_sec = nan", 1, "heartbeat_sec: nan is not a number", NUMBER),
     ("heartbeat_sec = inf", 1, "heartbeat_sec: inf is not a number", NUMBER),
+    ("heartbeat_sec = {}", 1, "heartbeat_sec: {} is not a number", NUMBER),
     ("heartbeat_sec = 0", 1, "heartbeat_sec: 0 is not above 0", "write a larger one"),
     ("heartbeat_sec = -1.5", 1, "heartbeat_sec: -1.5 is not above 0", "write a larger one"),
     ('stall_timeout = "soon"', 1, "stall_timeout: 'soon' is not a duration", DURATION),
@@ -174,7 +175,8 @@ def test_files_that_cannot_be_read(cli: Cli, home: Path) -> None:
         "error: ~/c/config.toml: cannot be read: Is a directory\nhint: mend its rights, or set WAITBUS_CONFIG_DIR\n"
     )
     (home / "latin.toml").write_bytes(b'log_level = "\xe9"\n')
-    assert cli("config", "validate", str(home / "latin.toml")).err.startswith("error: ~/latin.toml: not TOML: ")
+    done = cli("config", "validate", str(home / "latin.toml"))
+    assert done.err.startswith("error: ~/latin.toml: not UTF-8: ")
 
 
 def test_a_file_that_is_not_in_force_can_be_checked(cli: Cli, home: Path) -> None:
@@ -266,7 +268,11 @@ def test_an_out_that_cannot_be_written(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("argv", "error", "hint"),
     [
-        ("validate a b", "got unexpected extra argument (b)", "see `waitbus config validate --help`"),
+        (
+            "validate a b",
+            "'b' is one word too many",
+            "write waitbus config validate [OPTIONS] [PATH], and put quotes around what has blanks in it",
+        ),
         (
             "schema -f yaml",
             "--format 'yaml' is not one of 'json', 'toml-example'",

@@ -72,7 +72,7 @@ def attached(path: Path, spawn: Callable[..., subprocess.Popen[str]]) -> Iterato
 @pytest.mark.parametrize(
     ("make", "error", "hint"),
     [
-        (None, "there is no log at {path}", "`waitbus init` makes it, and so does the first event"),
+        (None, "there is no log at {path}", "the first event makes it; `waitbus status` names the one in use"),
         ("folder", "{path} is a directory, not a log", "name the file of a log; `waitbus status` tells the one in use"),
         (
             "text",
@@ -123,16 +123,20 @@ SEE = "see `waitbus db {} --help`"
         ("prune --max-age soon", "--max-age 'soon' is not a duration", DURATION),
         ("prune --max-age 0", "--max-age '0' must be longer than nothing", DURATION),
         ("prune --max-size big", "--max-size 'big' is not a size", "write 500k, 64MiB, 1GiB, or a number of bytes"),
-        ("prune --max-rows 0", "--max-rows 0 is not in the range x>=1", SEE.format("prune")),
-        ("prune --max-rows x", "--max-rows 'x' is not a valid integer range", SEE.format("prune")),
+        ("prune --max-rows 0", "--max-rows '0' is not a number from 1 on", "write 1, 2, 3, ..."),
+        ("prune --max-rows x", "--max-rows 'x' is not a number from 1 on", "write 1, 2, 3, ..."),
         (
             "prune --vacuum --dry-run",
             "--vacuum and --dry-run are given",
             "a dry run changes nothing; leave one of them away",
         ),
         ("import /no/github.db", "there is no file /no/github.db", "0.2 kept its log as github.db in its state folder"),
-        ("info x", "got unexpected extra argument (x)", SEE.format("info")),
-        ("migrate --to 3", "no option '--to'", "did you mean '--json'? " + SEE.format("migrate")),
+        (
+            "info x",
+            "'x' is one word too many",
+            "write waitbus db info [OPTIONS], and put quotes around what has blanks in it",
+        ),
+        ("migrate --to 3", "no option '--to'", SEE.format("migrate")),
     ],
 )
 def test_bad_input(cli: Cli, log: Path, argv: str, error: str, hint: str) -> None:

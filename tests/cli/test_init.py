@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def test_the_config_file_explains_and_changes_nothing(cli: Cli, home: Path) -> N
     assert (home / "c" / "config.toml").read_text() == toml_example()
     assert load(home / "c" / "config.toml", {}) == Config()
     assert cli("config", "validate").out == "~/c/config.toml is valid\n"
+
+
+def test_the_config_file_costs_nothing_to_read(cli: Cli) -> None:
+    """Every start reads it; one that changes nothing is not to cost 20 ms."""
+    cli("init")
+    code = "import sys; from waitbus.config import load; load(); assert 'cattrs' not in sys.modules"
+    assert support.run([sys.executable, "-c", code]).code == 0
 
 
 def test_a_second_time_it_changes_nothing(cli: Cli, home: Path) -> None:

@@ -78,7 +78,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     if path.is_dir():
         raise LogUnavailable(f"{path} is a directory, not a log", hint=_OTHER)
     if not path.exists():
-        raise LogUnavailable(f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event")
+        raise LogUnavailable(
+            f"there is no log at {path}", hint="the first event makes it; `waitbus status` names the one in use"
+        )
     try:
         with translated(path), contextlib.closing(_connect(path)) as db:
             schema.read_meta(db, path)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from waitbus.errors import LogUnavailable
 from waitbus.ops.log_facts import facts, reading
 from waitbus.store import Log
 from waitbus.store.retention import Pruner, Retention, live_bytes
@@ -57,8 +56,6 @@ def prune(path: Path, keep: Retention, *, vacuum: bool = False, told: Callable[[
     Raises:
       LogError: there is no log, or it cannot be written; what was pruned until then is pruned.
     """
-    if not path.exists():
-        raise LogUnavailable(f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event")
     before = facts(path)
     log = Log(path)
     try:
