@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 RECENT_BYTES = 16 * 1024 * 1024
 """What the ring of recent pages may hold, rows as Python objects and their frames taken together."""
 
-ROW_COST = 1500
-"""Bytes of a row in memory besides its `fields`: the strings and numbers of the columns, and frames in both encodings."""
+ROW_COST = 900
+"""Bytes of a row in memory besides its `fields` and summary: the strings and numbers of the columns."""
 
 _seq = attrgetter("seq")
 
@@ -29,17 +29,21 @@ _seq = attrgetter("seq")
 class EncodedPage:
     """Rows in the order of seq, never changed; frames, blobs and documents are made when first asked for, and then shared."""
 
-    __slots__ = ("_blobs", "_documents", "_frames", "first", "last", "rows", "size", "tag")
+    __slots__ = ("_blobs", "_documents", "_frames", "first", "last", "rows", "tag")
 
     def __init__(self, rows: list[Row], tag: int) -> None:
         self.rows = rows
         self.tag = tag
         self.first = rows[0].seq
         self.last = rows[-1].seq
-        self.size = sum([ROW_COST + 3 * len(row.fields) for row in rows])
         self._blobs: dict[bool, bytes] = {}
         self._frames: dict[tuple[int, bool], bytes] = {}
         self._documents: dict[int, Document] = {}
+
+    def size(self) -> int:
+        """Bytes in memory, with what was encoded up to now."""
+        rows = sum([ROW_COST + len(row.fields) + len(row.summary) for row in self.rows])
+        return rows + sum(map(len, self._blobs.values())) + sum(map(len, self._frames.values()))
 
     def blob(self, lean: bool, floor: int) -> bytes:
         """All frames with a seq above `floor`, joined."""
@@ -86,15 +90,20 @@ class Recent:
         """Forget all, and begin behind `head`."""
         self._pages: deque[EncodedPage] = deque()
         self._lasts: deque[int] = deque()
+        self._sizes: deque[int] = deque()
         self._start = head
-        self._size = 0
+        self._total = 0
 
     def append(self, page: EncodedPage) -> None:
-        self._size += page.size
+        """Take a page that was fanned out: what its readers needed is encoded by now, and counted."""
+        size = page.size()
+        self._total += size
         self._pages.append(page)
+        self._sizes.append(size)
         self._lasts.append(page.last)
-        while self._size > RECENT_BYTES and len(self._pages) > 1:
-            self._size -= self._pages.popleft().size
+        while self._total > RECENT_BYTES and len(self._pages) > 1:
+            self._pages.popleft()
+            self._total -= self._sizes.popleft()
             self._start = self._lasts.popleft()
 
     def after(self, floor: int) -> list[EncodedPage]:
