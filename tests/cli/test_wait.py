@@ -373,7 +373,7 @@ WRONG = [
     (("--sha", "g" * 40), f"--sha '{'g' * 40}' is no commit that git knows in {{cwd}}", COMMIT_HINT),
     (
         ("--sha", "a" * 40, "--sha", "b" * 40, "x"),
-        "two --sha beside other terms",
+        f"--sha '{'a' * 40}' and --sha '{'b' * 40}' stand beside other terms",
         "an event is about one commit: give one --sha, or clauses",
     ),
     (("x", "--lines", "agent", "--json"), "--lines agent and JSON are two forms", "leave one of them out"),
@@ -389,7 +389,7 @@ WRONG = [
     ),
     (
         ("x", "--since", "01M7XJ614PK8CHXM5935SQP1H1"),
-        "this cursor belongs to another log",
+        "the cursor 01M7XJ614PK8CHXM5935SQP1H1 belongs to another log",
         "`waitbus cursor` prints one of this log",
     ),
 ]
