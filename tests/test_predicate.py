@@ -316,7 +316,7 @@ def test_limits_of_the_wire() -> None:
     """64 alternatives of 64 terms are taken."""
     wanted = Wanted.from_wire([[f"k{n}=1" for n in range(TERMS_MAX)]] * ALTERNATIVES_MAX)
     assert len(wanted.alternatives) == ALTERNATIVES_MAX
-    with pytest.raises(InvalidPredicate, match="65 alternatives"):
+    with pytest.raises(InvalidPredicate, match="65 alternatives in one wait"):
         Wanted.of(Predicate.parse(f"x={n}") for n in range(ALTERNATIVES_MAX + 1))
 
 

@@ -70,7 +70,7 @@ def name(what: str, value: object) -> str:
                 _known_names.add(value)
             return value
         if NAME.match(value):
-            raise InvalidEvent(f"{what} {_shown(value)} has {len(value)} characters", hint=f"{NAME_MAX} at most")
+            raise InvalidEvent(f"{what} {_shown(value)} has {len(value)} characters", hint=f"shorten it to {NAME_MAX}")
     raise InvalidEvent(
         f"{what} {_shown(value)} is not a name", hint="a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
     )
@@ -78,10 +78,12 @@ def name(what: str, value: object) -> str:
 
 def text(what: str, value: object, limit: int) -> str:
     """A text that is not empty."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise InvalidEvent(f"{what} {_shown(value)} is not a text", hint=f"give {what} a string that is not empty")
+    if not value:
+        raise InvalidEvent(f"{what} is empty", hint=f"give {what} a value, or leave it out")
     if len(value) > limit:
-        raise InvalidEvent(f"{what} has {len(value)} characters", hint=f"{limit} at most")
+        raise InvalidEvent(f"{what} has {len(value)} characters", hint=f"shorten it to {limit}")
     return value if value.isascii() else encodable(value)
 
 
@@ -119,7 +121,7 @@ def payload(value: object) -> str:
     if not isinstance(value, str):
         raise InvalidEvent(f"payload_json {_shown(value)} is not a text", hint="json.dumps(...) makes one")
     if len(value) > PAYLOAD_MAX:
-        raise InvalidEvent(f"payload_json has {len(value)} characters", hint=f"{PAYLOAD_MAX} at most")
+        raise InvalidEvent(f"payload_json has {len(value)} characters", hint=f"shorten it to {PAYLOAD_MAX}")
     try:
         _read_json(value)
         if not value.isascii():
@@ -129,7 +131,9 @@ def payload(value: object) -> str:
     except UnicodeEncodeError:
         raise InvalidEvent("payload_json holds a lone surrogate", hint=r"write it as JSON does, \udcff") from None
     except ValueError as error:
-        raise InvalidEvent(f"payload_json is not JSON: {error}", hint='JSON text, as in {"version": "1.4.2"}') from None
+        raise InvalidEvent(
+            f"payload_json is not JSON: {error}", hint='write JSON, as in {"version": "1.4.2"}'
+        ) from None
     return value
 
 
@@ -176,7 +180,8 @@ def fields(given: Mapping[str, Any] | None, well_known: Mapping[str, Any]) -> tu
         json_text = _as_json(kept)
     if len(json_text) > FIELDS_MAX:
         raise InvalidEvent(
-            f"fields has {len(json_text)} characters", hint=f"{FIELDS_MAX} at most; the rest belongs in payload_json"
+            f"fields has {len(json_text)} characters",
+            hint=f"shorten it to {FIELDS_MAX}; the rest belongs in payload_json",
         )
     return kept, json_text
 
@@ -191,7 +196,8 @@ def _well_known(key: str, value: object) -> None:
     if key in INT_FIELDS:
         if type(value) is not int or not 0 < value < 1 << 63:
             raise InvalidEvent(
-                f"{key} {_shown(value)} is not a positive integer", hint=f"{key} is a number of the upstream's"
+                f"{key} {_shown(value)} is not a positive integer",
+                hint=f"give the number that {key} has upstream, from 1 on",
             )
     elif key in TEXT_FIELDS:
         if not isinstance(value, str):
@@ -220,7 +226,7 @@ def _scalar(key: str, value: object) -> Any:
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidEvent(f"fields.{key} is {value}", hint="JSON has no such number")
+            raise InvalidEvent(f"fields.{key} is {value}", hint="JSON has no such number; give it as a text")
         return float(value)
     raise InvalidEvent(
         f"fields.{key} {_shown(value)} is not flat",

@@ -77,7 +77,9 @@ class Predicate:
 
     def __attrs_post_init__(self) -> None:
         if len(self.terms) > TERMS_MAX:
-            raise InvalidPredicate(f"{len(self.terms)} terms in one predicate", hint=f"{TERMS_MAX} at most")
+            raise InvalidPredicate(
+                f"{len(self.terms)} terms in one predicate", hint=f"a predicate has {TERMS_MAX} at most"
+            )
 
     @classmethod
     def parse(
@@ -211,6 +213,8 @@ def parse_clause(text: str, *, what: str = "") -> Clause:
             f"{what} {text!r}: {source!r} cannot be a source".strip(), hint="source names are a-z, 0-9 and _"
         )
     rest = text[found.end() :] if found else text
+    if rest.lstrip().startswith(":"):
+        raise InvalidName(f"{what} {text!r} names no source before its colon".strip(), hint=_CLAUSE_HINT)
     if not rest.strip():
         raise InvalidPredicate(f"{what} {text!r} has no term".strip(), hint=_CLAUSE_HINT)
     terms = [_clause_term(part, text, what) for part in _split(rest, text, what)]
@@ -227,7 +231,9 @@ class Wanted:
 
     def __attrs_post_init__(self) -> None:
         if len(self.alternatives) > ALTERNATIVES_MAX:
-            raise InvalidPredicate(f"{len(self.alternatives)} alternatives", hint=f"{ALTERNATIVES_MAX} at most")
+            raise InvalidPredicate(
+                f"{len(self.alternatives)} alternatives in one wait", hint=f"a wait has {ALTERNATIVES_MAX} at most"
+            )
 
     @classmethod
     def of(cls, parts: Iterable[Predicate | Clause]) -> Wanted:

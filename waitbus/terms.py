@@ -130,7 +130,7 @@ def parse_term(text: str, *, what: str = "", compiled: bool = True) -> Term:
     if term.path.root == "special":
         _check_special(term, compiled)
     elif op == "~=" and compiled:
-        pattern(str(value))
+        _check_pattern(str(value), shown)
     return term
 
 
@@ -189,13 +189,22 @@ def _checked_value(key: str, op: str, rest: str, shown: str) -> Value:
         raise InvalidPredicate(f"{shown} has one = too many", hint=f"write {key}={rest[1:].strip()}")
     value = parse_value(rest, key, op)
     if isinstance(value, str) and len(value) > VALUE_MAX:
-        raise InvalidPredicate(f"{shown} has a value of {len(value)} characters", hint=f"{VALUE_MAX} at most")
+        raise InvalidPredicate(
+            f"{shown} has a value of {len(value)} characters", hint=f"a value has {VALUE_MAX} at most"
+        )
     if op == "~=" and len(str(value)) > PATTERN_MAX:
         raise InvalidPredicate(
             f"{shown} has a pattern of {len(str(value))} characters",
             hint=f"a regular expression has {PATTERN_MAX} at most",
         )
     return value
+
+
+def _check_pattern(text: str, shown: str) -> None:
+    try:
+        pattern(text)
+    except InvalidPredicate as error:
+        raise InvalidPredicate(f"{shown}: {error.message}", hint=error.hint) from None
 
 
 def _check_special(term: Term, compiled: bool) -> None:
@@ -229,8 +238,7 @@ def _positional(value: float) -> str:
 
 
 def _shown(text: str) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
+    return repr(text) if len(text) <= 80 else repr(text[:77])[:-1] + "...'"
 
 
 # -- evaluate ----------------------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ def test_an_out_that_cannot_be_written(cli: Cli) -> None:
         (
             "validate a b",
             "'b' is one word too many",
-            "write waitbus config validate [OPTIONS] [PATH], and put quotes around what has blanks in it",
+            "write waitbus config validate [OPTIONS] [PATH]; quote what has blanks in it",
         ),
         (
             "schema -f yaml",

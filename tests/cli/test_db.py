@@ -134,7 +134,7 @@ SEE = "see `waitbus db {} --help`"
         (
             "info x",
             "'x' is one word too many",
-            "write waitbus db info [OPTIONS], and put quotes around what has blanks in it",
+            "write waitbus db info [OPTIONS]; quote what has blanks in it",
         ),
         ("migrate --to 3", "no option '--to'", SEE.format("migrate")),
     ],

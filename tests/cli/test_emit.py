@@ -23,7 +23,8 @@ TIME_HINT = "write now, 2025-01-31T12:00:00Z, 2025-01-31, or seconds or nanoseco
 FLAT_HINT = "a field is a string, a number, true, false, or a list of those; deeper things belong in payload_json"
 OWN_HINT = 'facts of your own stand in "fields"'
 OBJECT_HINT = 'as in {"event_type": "deploy_finished", "conclusion": "success"}'
-PAYLOAD_HINT = 'JSON text, as in {"version": "1.4.2"}'
+PAYLOAD_HINT = 'write JSON, as in {"version": "1.4.2"}'
+RUN_ID_HINT = "give the number that run_id has upstream, from 1 on"
 NS_HINT = "time.time_ns() gives one; seconds and milliseconds are too small"
 NO_KEY = "Expecting property name enclosed in double quotes"
 NAME_HINT = "a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
@@ -254,7 +255,7 @@ def test_a_batch_of_many_is_one_transaction_and_one_ring(cli: Call, log: Log, ho
         ('{"event_type": "a", "env": 1}', "has the unknown key 'env'", OWN_HINT),
         ('{"event_type": "A"}', ": event_type 'A' is not a name", NAME_HINT),
         ('{"event_type": 1}', ": event_type 1 is not a name", NAME_HINT),
-        ('{"event_type": "a", "run_id": "7"}', ": run_id '7' is not a positive integer", "run_id is a number of the upstream's"),
+        ('{"event_type": "a", "run_id": "7"}', ": run_id '7' is not a positive integer", RUN_ID_HINT),
         ('{"event_type": "a", "fields": [1]}', ": fields is no JSON object", 'as in {"env": "staging"}'),
         ('{"event_type": "a", "fields": {"x": {}}}', ": fields.x {} is not flat", FLAT_HINT),
         ('{"event_type": "a", "received_at": "soon"}', ": received_at 'soon' is not a time", TIME_HINT),
@@ -281,7 +282,7 @@ def test_a_line_that_is_wrong_is_named_and_nothing_is_written(
 def test_bytes_that_are_no_utf_8_are_named(call: Call, home: Path) -> None:
     (home / "batch").write_bytes(b'{"event_type": "\xff"}')
     done = call("emit", "--batch", str(home / "batch"))
-    assert done.err == f"error: {home}/batch, line 1 is not UTF-8: invalid start byte\nhint: JSON is UTF-8\n"
+    assert done.err == f"error: {home}/batch, line 1 is not UTF-8: invalid start byte\nhint: save it as UTF-8\n"
 
 
 def test_a_batch_is_bounded(call: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,23 +311,23 @@ FIELD_HINT = "write --field KEY=VALUE, as in env=staging"
 BATCH_HINT = "each line of a batch says all of its event; only --source is a default"
 BAD: list[tuple[list[str], str, str]] = [
     ([], "no event type is given", "write it behind emit: waitbus emit deploy_finished"),
-    (["a", "b"], "got unexpected extra argument (b)", "see `waitbus emit --help`"),
+    (["a", "b"], "'b' is one word too many", "write waitbus emit [OPTIONS] [TYPE]; quote what has blanks in it"),
     (["a", "--event-type", "b"], "two event types are given, 'a' and 'b'", "leave --event-type out"),
     ([""], "event_type '' is not a name", NAME_HINT),
     (["Deploy"], "event_type 'Deploy' is not a name", NAME_HINT),
     (["deploy-finished"], "event_type 'deploy-finished' is not a name", NAME_HINT),
     (["a\n"], "event_type 'a\\n' is not a name", NAME_HINT),
-    (["a" * 65], f"event_type '{'a' * 65}' has 65 characters", "64 at most"),
+    (["a" * 65], f"event_type '{'a' * 65}' has 65 characters", "shorten it to 64"),
     (["a", "--source", ""], "source '' is not a name", NAME_HINT),
     (["a", "--source", "my source"], "source 'my source' is not a name", NAME_HINT),
-    (["a", "--owner", ""], "owner '' is not a text", "give owner a string that is not empty"),
-    (["a", "--repo", ""], "repo '' is not a text", "give repo a string that is not empty"),
-    (["a", "--repo", "x" * 201], "repo has 201 characters", "200 at most"),
-    (["a", "--status", ""], "status '' is not a text", "give status a string that is not empty"),
-    (["a", "--conclusion", "x" * 65], "conclusion has 65 characters", "64 at most"),
-    (["a", "--delivery-id", ""], "delivery_id '' is not a text", "give delivery_id a string that is not empty"),
-    (["a", "--delivery-id", "x" * 513], "delivery_id has 513 characters", "512 at most"),
-    (["a", "--ingest-method", ""], "ingest_method '' is not a text", "give ingest_method a string that is not empty"),
+    (["a", "--owner", ""], "owner is empty", "give owner a value, or leave it out"),
+    (["a", "--repo", ""], "repo is empty", "give repo a value, or leave it out"),
+    (["a", "--repo", "x" * 201], "repo has 201 characters", "shorten it to 200"),
+    (["a", "--status", ""], "status is empty", "give status a value, or leave it out"),
+    (["a", "--conclusion", "x" * 65], "conclusion has 65 characters", "shorten it to 64"),
+    (["a", "--delivery-id", ""], "delivery_id is empty", "give delivery_id a value, or leave it out"),
+    (["a", "--delivery-id", "x" * 513], "delivery_id has 513 characters", "shorten it to 512"),
+    (["a", "--ingest-method", ""], "ingest_method is empty", "give ingest_method a value, or leave it out"),
     (["a", "--received-at", "soon"], "--received-at 'soon' is not a time", TIME_HINT),
     (["a", "--received-at", "nan"], "--received-at 'nan' is not a time", TIME_HINT),
     (["a", "--received-at", "-1"], "--received-at '-1' is not a time", TIME_HINT),
@@ -341,8 +342,8 @@ BAD: list[tuple[list[str], str, str]] = [
     (["a", "--field", "fields.env=x"], "--field 'fields.env=x' begins with 'fields.'", "write --field env=x"),
     (["a", "--field", "e=1", "--field", "e=2"], "--field e is given twice", "a field has one value"),
     (["a", "--field", "msg_to=b", "--to", "c"], "--field msg_to and --to are the same", "leave one of them out"),
-    (["a", "--field", "run_id=abc"], "run_id 'abc' is not a positive integer", "run_id is a number of the upstream's"),
-    (["a", "--field", "run_id=-1"], "run_id -1 is not a positive integer", "run_id is a number of the upstream's"),
+    (["a", "--field", "run_id=abc"], "run_id 'abc' is not a positive integer", RUN_ID_HINT),
+    (["a", "--field", "run_id=-1"], "run_id -1 is not a positive integer", RUN_ID_HINT),
     (["a", "--payload-json", "{"], f"payload_json is not JSON: {NO_KEY}: line 1 column 2 (char 1)", PAYLOAD_HINT),
     (["a", "--payload-json", "NaN"], "payload_json is not JSON: NaN is no JSON number", PAYLOAD_HINT),
     (["a", "--payload-json", "@/nowhere"], "--payload-json '/nowhere' cannot be read: No such file or directory", FILE_HINT),
@@ -377,6 +378,7 @@ def test_under_json_an_error_is_an_object(call: Call) -> None:
 
 
 def test_a_log_that_cannot_be_opened_is_74(call: Call, home: Path) -> None:
-    done = call("emit", "a", "--db", str(home))
+    (home / "file").touch()
+    done = call("emit", "a", "--db", str(home / "file" / "log"))
     assert done.code == 74
-    assert done.err.startswith(f"error: the log {home} ")
+    assert done.err.startswith(f"error: the log {home}/file/log ")

@@ -130,16 +130,18 @@ def test_whatever_is_no_question_is_refused(call: Call, sql: str) -> None:
     assert shared().facts() == before
 
 
+WORDS = "write waitbus events query [OPTIONS] SQL; quote what has blanks in it"
+NO_LOG = "the first event makes it; `waitbus status` names the one in use"
 HELP = "see `waitbus events query --help`"
 BAD: list[tuple[list[str], str, str]] = [
     ([], "missing argument SQL", HELP),
-    (["select 1", "select 2"], "got unexpected extra argument (select 2)", HELP),
-    (["select 1", "-n", "0"], "--limit 0 is not in the range x>=1", HELP),
-    (["select 1", "-n", "-1"], "--limit -1 is not in the range x>=1", HELP),
-    (["select 1", "--limit", "all"], "--limit 'all' is not a valid integer range", HELP),
+    (["select 1", "select 2"], "'select 2' is one word too many", WORDS),
+    (["select 1", "-n", "0"], "--limit '0' is not a number from 1 on", "write 1, 2, 3, ..."),
+    (["select 1", "-n", "-1"], "--limit '-1' is not a number from 1 on", "write 1, 2, 3, ..."),
+    (["select 1", "--limit", "all"], "--limit 'all' is not a number from 1 on", "write 1, 2, 3, ..."),
     (["select 1", "--limits", "5"], "no option '--limits'", f"did you mean '--limit'? {HELP}"),
     (["select 1", "--db", ""], "--db '' is not the name of a file", "give the file of a log, or leave it out"),
-    (["select 1", "--db", "/nowhere/x"], "there is no log at /nowhere/x", "`waitbus init` makes it, and so does the first event"),
+    (["select 1", "--db", "/nowhere/x"], "there is no log at /nowhere/x", NO_LOG),
 ]  # fmt: skip
 
 

@@ -208,9 +208,9 @@ TYPE_HINT = "a name is a-z, then a-z, 0-9 and _, as in workflow_run"
 WATCH_HINT = "add --watch, or read forwards: `waitbus replay --bookmark NAME`"
 LIST_HINT = "see `waitbus read-events list --help`"
 BAD: list[tuple[list[str], str, str]] = [
-    (["list", "--last-n", "0"], "--last-n 0 is not in the range x>=1", LIST_HINT),
-    (["list", "--last-n", "-3"], "--last-n -3 is not in the range x>=1", LIST_HINT),
-    (["list", "--last-n", "many"], "--last-n 'many' is not a valid integer range", LIST_HINT),
+    (["list", "--last-n", "0"], "--last-n '0' is not a number from 1 on", "write 1, 2, 3, ..."),
+    (["list", "--last-n", "-3"], "--last-n '-3' is not a number from 1 on", "write 1, 2, 3, ..."),
+    (["list", "--last-n", "many"], "--last-n 'many' is not a number from 1 on", "write 1, 2, 3, ..."),
     (["list", "--latest", "--last-n", "3"], "--latest and --last-n are both given", "leave one of them out"),
     (["list", "--latest", "--watch"], "--latest and --watch are both given", "leave one of them out"),
     (["list", "--owner", "a/b"], "--owner 'a/b' is not a name", NAME_HINT),

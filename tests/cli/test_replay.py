@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import schemas, support
+from tests import bus, schemas, support
 from waitbus import bell
 from waitbus.client import bookmarks
 from waitbus.events import EventInsert
@@ -151,10 +151,12 @@ def test_a_cursor_of_another_log_or_of_no_event_is_refused(call: Call) -> None:
     (a,) = tell("a")
     done = call("replay", OTHER)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "error: this cursor belongs to another log\nhint: `waitbus cursor` prints one of this log\n"
+    assert (
+        done.err == f"error: the cursor {OTHER} belongs to another log\nhint: `waitbus cursor` prints one of this log\n"
+    )
     done = call("replay", a[:-1] + "9")
     assert done.err == (
-        "error: this cursor names an event that this log never had\nhint: `waitbus cursor` prints one of this log\n"
+        f"error: the cursor {a[:-1]}9 names an event that this log never had\nhint: `waitbus cursor` prints one of this log\n"
     )
 
 
@@ -383,7 +385,7 @@ def test_a_reader_that_leaves_is_the_end(cli: Call) -> None:
 
 TYPE_HINT = "a name is a-z, then a-z, 0-9 and _, as in workflow_run"
 REPOSITORY_HINT = "write owner/repo, owner/*, or * for all"
-NAME_HINT = "letters, digits, _ . and -, at most 100"
+NAME_HINT = "write letters, digits, _ . and -, at most 100"
 DURATION_HINT = "write 500ms, 30s, 10m, 1h30m, or none"
 GRAMMAR = "write KEY=VALUE, as in conclusion=failure; the operators are = != < <= > >= ^= *= ~= and KEY? (exists)"
 BAD: list[tuple[list[str], str, str]] = [
@@ -392,8 +394,8 @@ BAD: list[tuple[list[str], str, str]] = [
     (["replay", ""], "SINCE '' is neither a cursor nor a time", PLACE_HINT),
     (["replay", "01JZABC123"], "SINCE '01JZABC123' is neither a cursor nor a time", PLACE_HINT),
     (["replay", "1h", "--since", "1h"], "SINCE and --since are both given", "leave one of them out"),
-    (["replay", "--limit", "0"], "--limit 0 is not in the range x>=1", "see `waitbus replay --help`"),
-    (["replay", "--limit", "x"], "--limit 'x' is not a valid integer range", "see `waitbus replay --help`"),
+    (["replay", "--limit", "0"], "--limit '0' is not a number from 1 on", "write 1, 2, 3, ..."),
+    (["replay", "--limit", "x"], "--limit 'x' is not a number from 1 on", "write 1, 2, 3, ..."),
     (["replay", "--timeout", "soon"], "--timeout 'soon' is not a duration", DURATION_HINT),
     (["replay", "--timeout", "nan"], "--timeout 'nan' is not a duration", DURATION_HINT),
     (["replay", "--timeout", "1e99"], "--timeout '1e99' is not a duration", DURATION_HINT),
@@ -406,7 +408,7 @@ BAD: list[tuple[list[str], str, str]] = [
     (["replay", "--event-types", "Run"], "--event-types 'Run' is not an event type", TYPE_HINT),
     (["replay", "--event-types", ""], "--event-types '' is not an event type", TYPE_HINT),
     (["replay", "--match", "conclusion"], "--match 'conclusion' is not a term", GRAMMAR),
-    (["replay", "--source", ""], "--source is empty", "give --source a name"),
+    (["replay", "--source", ""], "--source '' is not a name", "a name is a-z, then a-z, 0-9 and _, as in pytest"),
     (["replay", "--bookmark", "a/b"], "'a/b' cannot be a bookmark", NAME_HINT),
     (["replay", "--bookmark", ".."], "'..' cannot be a bookmark", NAME_HINT),
     (["replay", "1h", "--bookmark", "a b"], "'a b' cannot be a bookmark", NAME_HINT),
@@ -416,8 +418,8 @@ BAD: list[tuple[list[str], str, str]] = [
     (["bookmark", "set", ""], "'' cannot be a bookmark", NAME_HINT),
     (["bookmark", "set", "x", "never"], "SINCE 'never' is neither a cursor nor a time", PLACE_HINT),
     (["bookmark", "delete", "a\n"], "'a\\n' cannot be a bookmark", NAME_HINT),
-    (["cursor", "now"], "got unexpected extra argument (now)", "see `waitbus cursor --help`"),
-    (["broadcast", "tap", "--count", "0"], "--count 0 is not in the range x>=1", "see `waitbus broadcast tap --help`"),
+    (["cursor", "now"], "'now' is one word too many", "write waitbus cursor [OPTIONS]; quote what has blanks in it"),
+    (["broadcast", "tap", "--count", "0"], "--count '0' is not a number from 1 on", "write 1, 2, 3, ..."),
     (["broadcast", "tap", "--bookmark", "a/b"], "'a/b' cannot be a bookmark", NAME_HINT),
     (["broadcast", "tap", "--since", "x"], "--since 'x' is neither a cursor nor a time", PLACE_HINT),
     (["broadcast", "tap", "--event-types", "X"], "--event-types 'X' is not an event type", TYPE_HINT),
@@ -496,9 +498,29 @@ def test_tap_refuses_and_tells_gaps(call: Call) -> None:
     assert types(done.out) == ["c"]
     assert "warning: events 2 to 2 were pruned; going on with event 3 (gap)\n" in done.err
     assert call("broadcast", "tap", "--since", a, "--strict-since").code == 75
-    assert call("broadcast", "tap", "--since", OTHER).err.startswith("error: this cursor belongs to another log\n")
+    assert call("broadcast", "tap", "--since", OTHER).err.startswith(
+        f"error: the cursor {OTHER} belongs to another log\n"
+    )
 
 
 def test_tap_leaves_no_bell(call: Call, home: Path) -> None:
     call("broadcast", "tap", "--timeout", "1ms")
     assert bell.ring(home / "s" / "bells") == 0
+
+
+def test_tap_on_a_daemon_gets_large_events_whole_and_outlives_it(home: Path, spawn: Callable[..., Any]) -> None:
+    """A restart is invisible: nothing is said of it, nothing is lost, nothing comes twice."""
+    with bus.daemon(home) as daemon:
+        tap = spawn("broadcast", "tap", "--count", "4")
+        support.read_until(tap.stderr, "armed")
+        tell("a")
+        tell("large", fields={"k": "x" * 100_000})
+        seen = [json.loads(tap.stdout.readline()) for _ in range(2)]
+        assert [len(frame["fields"].get("k", "")) for frame in seen] == [0, 100_000]
+        daemon.kill()
+    tell("without")
+    assert json.loads(tap.stdout.readline())["event_type"] == "without"
+    with bus.daemon(home):
+        tell("with")
+        out, err = tap.communicate(timeout=10)
+    assert (types(out), err, tap.returncode) == (["with"], "", 0)

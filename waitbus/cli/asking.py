@@ -157,6 +157,7 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
     Raises:
       Usage, InvalidValue: an option is not of its form, or does not go with another.
     """
+    _refuse_empty(given)
     terms = _terms(given)
     commits = [(text, _commit(text)) for text in given["shas"]]
     is_state = bool(commits) and states and not terms
@@ -185,6 +186,16 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
         strict=given["strict"],
         timeout=given["timeout"],
     )
+
+
+def _refuse_empty(given: Mapping[str, Any]) -> None:
+    """An empty value is a variable of a script that was not set, and would wait for nothing, or for anything."""
+    single = {f"--{name}": given[name] for name in ("repo", "workflow", "job")}
+    several = {"--sha": given["shas"], "--match-cel": given["cel"], "--match-jmespath": given["jmespath"]}
+    texts = {**{name: () if text is None else (text,) for name, text in single.items()}, **several}
+    for name, values in texts.items():
+        if not all(value.strip() for value in values):
+            raise Usage(f"{name} is empty", hint=f"give {name} a value, or leave it out")
 
 
 def _terms(given: Mapping[str, Any]) -> list[Term]:
@@ -216,6 +227,8 @@ def _named(given: Mapping[str, Any], repo: str | None) -> list[Term]:
 def _name(text: str, what: str) -> str:
     if NAME.match(text) and len(text) <= NAME_MAX:
         return text
+    if NAME.match(text):
+        raise Usage(f"{what} {text!r} has {len(text)} characters", hint=f"a name has {NAME_MAX} at most")
     hint = "a name is a-z, then a-z, 0-9 and _"
     if what == "event type" and re.search("[=<>]", text):
         hint = f"a term stands behind --match: --match '{text}'"
@@ -241,7 +254,8 @@ def _origin() -> str | None:
 def _one(commits: list[tuple[str, str]]) -> list[tuple[str, str]]:
     if len(commits) > 1:
         raise InvalidWait(
-            "two --sha beside other terms", hint="an event is about one commit: give one --sha, or clauses"
+            f"--sha {commits[0][0]!r} and --sha {commits[1][0]!r} stand beside other terms",
+            hint="an event is about one commit: give one --sha, or clauses",
         )
     return commits
 

@@ -106,7 +106,7 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise Usage(f"{where} is not UTF-8: {error.reason}", hint="JSON is UTF-8") from None
+        raise Usage(f"{where} is not UTF-8: {error.reason}", hint="save it as UTF-8") from None
     except RecursionError:
         raise Usage(f"{where} is nested too deeply", hint="flatten it") from None
     except ValueError as error:

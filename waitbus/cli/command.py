@@ -17,6 +17,8 @@ from waitbus.cli import output
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS = {"max_content_width": 100}
+WORDS_LEFT = {"allow_extra_args": True}
+"""Of commands: click's own sentence about words too many names no remedy."""
 LAST_GROUPS = ("Output", "Other")
 """Headings that stand last, whatever the order of the decorators: the same on every page."""
 
@@ -85,7 +87,7 @@ class Command(click.Command):
         tail: str | None = None,
         **attrs: Any,
     ) -> None:
-        attrs["context_settings"] = {**SETTINGS, **(attrs.get("context_settings") or {})}
+        attrs["context_settings"] = {**SETTINGS, **WORDS_LEFT, **(attrs.get("context_settings") or {})}
         super().__init__(*args, **attrs)
         self._help_page = HelpOption()
         self.examples = tuple(Example(*example) for example in examples)
@@ -104,16 +106,26 @@ class Command(click.Command):
 
     def _parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if self.tail is None:
-            return super().parse_args(ctx, args)
+            return self._parse_own(ctx, args)
         if not self.tail_needs_dashes:
-            rest = super().parse_args(ctx, args)
+            rest = self._parse_own(ctx, args)
         else:
             at = args.index("--") if "--" in args else len(args)
             child = tuple(args[at + 1 :])
-            rest = super().parse_args(ctx, args[:at])
+            rest = self._parse_own(ctx, args[:at])
             ctx.params[self.tail] = child
         if not ctx.params[self.tail] and not ctx.resilient_parsing:
             raise Usage("no command to run is given", hint=f"write it last: {_usage(ctx)}", ctx=ctx)
+        return rest
+
+    def _parse_own(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        if rest and not ctx.resilient_parsing:
+            raise Usage(
+                f"{rest[0]!r} is one word too many",
+                hint=f"write {_usage(ctx)}; quote what has blanks in it",
+                ctx=ctx,
+            )
         return rest
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
@@ -229,11 +241,12 @@ def parameter_name(param: click.Parameter, ctx: click.Context | None) -> str:
     return max(param.opts, key=len) if isinstance(param, click.Option) else param.human_readable_name
 
 
-def near(word: str, known: Iterable[str]) -> str | None:
+def near(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The known word that was probably meant."""
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(word, list(known), n=1)), None)
+    # Nobody mistypes a page, and to compare one takes minutes.
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None) if len(word) <= 100 else None
 
 
 def _near(word: str, known: Iterable[str], ctx: click.Context) -> str:

@@ -12,7 +12,7 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
-from waitbus.cli.options import DURATION, SIZE, argument, json_option, option, quiet_option
+from waitbus.cli.options import COUNT, DURATION, SIZE, argument, json_option, option, quiet_option
 from waitbus.cli.status import tidy
 from waitbus.errors import EXIT_NO, InvalidValue, LogCorrupt
 from waitbus.ops.log_facts import LogFacts, check, facts, reading
@@ -53,7 +53,7 @@ def _path(path: Path | None) -> Path:
 # -- info --------------------------------------------------------------------------------------------------------------
 
 
-@db.command("info", examples=[("waitbus db info", 0, "deploy"), ("waitbus db info --check --json", 0, "log")])
+@db.command("info", examples=[("waitbus db info", 0, "deploy"), ("waitbus db info --check --json", 0, "deploy")])
 @option("--check", "checked", is_flag=True, group="What", help="Let SQLite read all of it and say whether it is whole.")
 @_db_option
 @json_option
@@ -127,7 +127,7 @@ def _info_dict(found: LogFacts, faults: list[str] | None) -> dict[str, Any]:
 # -- migrate -----------------------------------------------------------------------------------------------------------
 
 
-@db.command("migrate", examples=[("waitbus db migrate --status", 0, "deploy"), ("waitbus db migrate", 0, "log")])
+@db.command("migrate", examples=[("waitbus db migrate --status", 0, "deploy"), ("waitbus db migrate", 0, "deploy")])
 @option("--status", "only_status", is_flag=True, group="What", help="Only list what was done and what is to be done.")
 @option("--dry-run", is_flag=True, group="What", help="Only say what would be done.")
 @_db_option
@@ -178,9 +178,7 @@ def migrate(path: Path | None, only_status: bool, dry_run: bool, as_json: bool) 
 @option(
     "--max-size", type=SIZE, metavar="SIZE", group="What", help="Prune the oldest while the log takes more than that."
 )
-@option(
-    "--max-rows", type=click.IntRange(min=1), metavar="N", group="What", help="Prune the oldest beyond the newest N."
-)
+@option("--max-rows", type=COUNT, metavar="N", group="What", help="Prune the oldest beyond the newest N.")
 @option("--dry-run/--no-dry-run", default=False, group="What", help="Only say what would be pruned.")
 @option("--vacuum", is_flag=True, group="What", help="Then make the file smaller; emits wait meanwhile.")
 @_db_option

@@ -12,7 +12,7 @@ import click
 from waitbus.cli import output
 from waitbus.cli.command import Command, Usage, group
 from waitbus.cli.files import log_file
-from waitbus.cli.options import argument, json_option, option, quiet_option
+from waitbus.cli.options import COUNT, argument, json_option, option, quiet_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class _Query(Command):
 @option(
     "-n",
     "--limit",
-    type=click.IntRange(min=1),
+    type=COUNT,
     default=LIMIT,
     metavar="N",
     group="Which",

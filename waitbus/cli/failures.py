@@ -12,6 +12,8 @@ from waitbus.cli.command import Usage, near, parameter_name, see_help
 from waitbus.errors import EXIT_NO, EXIT_USAGE, WaitbusError
 
 EXIT_INTERRUPTED = 130
+OPTION_CUTOFF = 0.7
+"""How alike two options are of which one was meant: `--count` is no slip for `--cond`."""
 
 
 class Failure(NamedTuple):
@@ -80,11 +82,11 @@ def _option_hint(error: click.NoSuchOption) -> str:
     ctx = error.ctx
     if ctx is None:
         return see_help(None)
-    meant = near(
-        error.option_name, (name for param in ctx.command.get_params(ctx) for name in param.opts if name[0] == "-")
-    )
+    # Without the dashes, in which all options are alike.
+    options = {name.lstrip("-"): name for param in ctx.command.get_params(ctx) for name in param.opts if name[0] == "-"}
+    meant = near(error.option_name.lstrip("-"), options, cutoff=OPTION_CUTOFF)
     if meant:
-        return f"did you mean {meant!r}? {see_help(ctx)}"
+        return f"did you mean {options[meant]!r}? {see_help(ctx)}"
     if isinstance(ctx.command, click.Group):
         return f"options stand behind the command; `{ctx.command_path} --help` lists the commands"
     return see_help(ctx)

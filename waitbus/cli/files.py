@@ -37,7 +37,7 @@ def decoded(option: str, name: str, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Usage(
-            f"{option} {shown(name)} is not UTF-8: {error.reason} at byte {error.start}", hint="JSON is UTF-8"
+            f"{option} {shown(name)} is not UTF-8: {error.reason} at byte {error.start}", hint="save it as UTF-8"
         ) from None
 
 
@@ -54,4 +54,7 @@ def log_file(name: str | None) -> Path | None:
         raise Usage(f"--db {shown(name)} is not the name of a file", hint="give the file of a log, or leave it out")
     from pathlib import Path
 
-    return Path(name).absolute()
+    path = Path(name).absolute()
+    if path.is_dir():
+        raise Usage(f"--db {shown(name)} is a directory", hint="give the file of a log, or leave it out")
+    return path

@@ -6,6 +6,7 @@ that a duration is the same thing in every command, and name the option in their
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import GroupedOption, NotedArgument, Usage, parameter_name
-from waitbus.errors import InvalidValue
+from waitbus.errors import InvalidPid, InvalidValue
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +50,48 @@ SIZE = Quantity("size", "parse_size")
 """Bytes."""
 TIME = Quantity("time", "parse_time")
 """Nanoseconds since 1970."""
+
+
+class _Pid(_ParamType):
+    name = "pid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        from waitbus.sources.pidfd import check_pid
+
+        try:
+            if not re.fullmatch("-?[0-9]{1,20}", value):
+                raise InvalidPid(
+                    f"{value!r} is not a process id", hint="a process id is a positive number, as in --pid 4242"
+                )
+            check_pid(int(value))
+        except InvalidPid as error:
+            what = parameter_name(param, ctx) if param is not None else ""
+            raise Usage(f"{what} {error.message}".strip(), hint=error.hint, ctx=ctx) from None
+        return int(value)
+
+
+PID = _Pid()
+"""A number that a process can have."""
+_COUNTS = re.compile(r"0*[1-9][0-9]{0,17}")
+"""What SQLite and `len` can take."""
+
+
+class _Count(_ParamType):
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        if not _COUNTS.fullmatch(value):
+            what = parameter_name(param, ctx) if param is not None else ""
+            raise Usage(f"{what} {value!r} is not a number from 1 on".strip(), hint="write 1, 2, 3, ...", ctx=ctx)
+        return int(value)
+
+
+COUNT = _Count()
+"""A whole number from 1 on."""
 
 
 class _Since(_ParamType):

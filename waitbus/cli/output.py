@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
 EXIT_PIPE = 141
+SENTENCE_MAX = 1000
+"""Characters of an error or a hint."""
 COMPLETE_VARIABLE = "_WAITBUS_COMPLETE"
 _COLOURS = {"success": "32", "failure": "31", "dim": "2"}
 
@@ -156,6 +158,7 @@ def warn(text: str) -> None:
 
 def fail(message: str, hint: str, exit_code: int, *, as_json: bool | None = None) -> int:
     """`error:` and `hint:`, or one JSON object under `--json`; gives the exit code back. Never silent."""
+    message, hint = _bounded(message), _bounded(hint)
     if _voice.json if as_json is None else as_json:
         from waitbus.render import json_line
 
@@ -165,6 +168,14 @@ def fail(message: str, hint: str, exit_code: int, *, as_json: bool | None = None
     if hint:
         _say(f"hint: {hint}")
     return exit_code
+
+
+def _bounded(sentence: str) -> str:
+    """A sentence with a value of a megabyte in it, cut in the middle: what is wrong with the value stands behind it."""
+    if len(sentence) <= SENTENCE_MAX:
+        return sentence
+    half = SENTENCE_MAX // 2
+    return f"{sentence[:half]} ... {sentence[-half:]}"
 
 
 def end_of_line() -> None:

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
 from waitbus.cli.forms import chosen, form_options, here, printer, text_line
-from waitbus.cli.options import SINCE, option, quiet_option
+from waitbus.cli.options import COUNT, SINCE, option, quiet_option
 from waitbus.cli.reading import doubt_source, event_type_names, idle_option, passed_by, told
 from waitbus.client.history import History
 from waitbus.predicate import Predicate, Term, Wanted
@@ -89,7 +87,7 @@ def _shared_options(function: F) -> F:
     ],
 )
 @option("--latest", is_flag=True, group="Which", help="Only the newest.")
-@option("--last-n", type=click.IntRange(min=1), metavar="N", group="Which", help=f"The newest N [default: {ROWS}].")
+@option("--last-n", type=COUNT, metavar="N", group="Which", help=f"The newest N [default: {ROWS}].")
 @option("--include-jobs", is_flag=True, group="Which", help="Show the jobs of a workflow run below it.")
 @option("--watch", is_flag=True, group="Time", help="The same as `waitbus read-events watch`.")
 @_shared_options
@@ -114,7 +112,7 @@ def list_events(latest: bool, last_n: int | None, include_jobs: bool, watch: boo
         ("waitbus read-events watch --source agent --json --timeout 100ms", 0),
     ],
 )
-@option("--count", type=click.IntRange(min=1), metavar="N", group="Which", help="End after N events.")
+@option("--count", type=COUNT, metavar="N", group="Which", help="End after N events.")
 @idle_option("End after so long without an event; 124 if N did not come.")
 @option(
     "--include-jobs", is_flag=True, hidden=True, group="Which", help="Accepted: jobs are events, and come as they are."

@@ -67,10 +67,10 @@ def wanted(
     Raises:
       Usage, InvalidPredicate: an option is not of its form.
     """
-    predicate = Predicate.parse(list(match), source=list(source), repo=_repositories(filters), what="--match")
-    types = event_type_names(event_types, "--event-types")
     for name in source:
         doubt_source(name)
+    predicate = Predicate.parse(list(match), source=list(source), repo=_repositories(filters), what="--match")
+    types = event_type_names(event_types, "--event-types")
     if not predicate.terms and not types:
         return None
     found = Predicate((*predicate.terms, *(Term("event_type", "=", name) for name in types)))
@@ -105,8 +105,15 @@ def event_type_names(texts: Iterable[str], option: str) -> list[str]:
 
 
 def doubt_source(source: str) -> None:
-    """Warn of a source that looks like a slip of the hand."""
+    """Warn of a source that looks like a slip of the hand.
+
+    Raises:
+      Usage: no source can have that name.
+    """
     from waitbus.cli.spelling import near_source
+
+    if not NAME.match(source.strip()) or len(source.strip()) > NAME_MAX:
+        raise Usage(f"--source {source!r} is not a name", hint="a name is a-z, then a-z, 0-9 and _, as in pytest")
 
     meant = near_source(source.strip())
     if meant:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.forms import chosen, form_options, printer
-from waitbus.cli.options import SINCE, argument, option, quiet_option
+from waitbus.cli.options import COUNT, SINCE, argument, option, quiet_option
 from waitbus.cli.reading import bookmarked, filter_options, idle_option, passed_by, told, wanted
 from waitbus.client import bookmarks
 from waitbus.client.history import History
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from waitbus.client.start import Start
     from waitbus.events import EventFrame
     from waitbus.predicate import Wanted
+
+MOVE_EVERY = 0.02
+"""s. A bookmark is a file that is written anew; for each of 50,000 lines that takes ten times as long as printing them."""
 
 
 @command(
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 @option("--strict-since", "strict", is_flag=True, group="Time", help="Exit 75 where events behind SINCE were pruned.")
 @option("--follow", is_flag=True, group="Time", help="Go on with what comes.")
 @idle_option("With --follow: end after so long without an event.")
-@option("--limit", type=click.IntRange(min=1), metavar="N", group="Which", help="At most N events.")
+@option("--limit", type=COUNT, metavar="N", group="Which", help="At most N events.")
 @option(
     "--coalesce/--faithful",
     group="Which",
@@ -70,7 +73,7 @@ def replay(
 ) -> None:
     """Print the events behind a place in the log, up to its end, and stop there.
 
-    A bookmark moves after each event is printed: after a crash one may be printed again, none is left out. The last
+    A bookmark moves after events are printed: after a crash some may be printed again, none is left out. The last
     line on stderr has the cursor to go on from, and, where nothing was printed, why: caught_up, filtered, gap or
     unknown_consumer. A cursor of another log (other_log) is an error.
     """
@@ -115,6 +118,9 @@ class _Replay:
     history: History = attrs.field(init=False)
     unknown: bool = False
     printed: int = 0
+    last: str | None = None
+    """The event id that was printed and that the bookmark has not moved to."""
+    moved: float = 0.0
 
     @property
     def flushes(self) -> bool:
@@ -135,11 +141,14 @@ class _Replay:
 
     def show(self, frames: Iterator[EventFrame]) -> bool:
         """Print them, and say how it ended; whether there may be more to print."""
-        for frame in frames:
-            self.one(frame)
-            if self.limit is not None and self.printed == self.limit:
-                output.talk(f"stopped at {frame.event_id}: --limit {self.limit} reached")
-                return False
+        try:
+            for frame in frames:
+                self.one(frame)
+                if self.limit is not None and self.printed == self.limit:
+                    output.talk(f"stopped at {frame.event_id}: --limit {self.limit} reached")
+                    return False
+        finally:
+            self.move()  # however it ended: what was printed was printed
         if self.bookmark is not None:
             # What was passed over was not wanted: it need not be looked at again, nor be kept for this bookmark.
             bookmarks.write(self.bookmark, self.history.cursor)
@@ -149,8 +158,15 @@ class _Replay:
     def one(self, frame: EventFrame) -> None:
         self.print(frame)
         self.printed += 1
-        if self.bookmark is not None:
-            bookmarks.write(self.bookmark, frame.event_id)
+        self.last = frame.event_id
+        if time.monotonic() - self.moved >= MOVE_EVERY:
+            self.move()
+
+    def move(self) -> None:
+        """Move the bookmark to what was printed last."""
+        if self.bookmark is not None and self.last is not None:
+            bookmarks.write(self.bookmark, self.last)
+            self.last, self.moved = None, time.monotonic()
 
     def why(self) -> str:
         """Why nothing was printed."""

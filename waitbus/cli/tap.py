@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from waitbus.cli import output
 from waitbus.cli.command import command
 from waitbus.cli.forms import chosen, form_options, printer
-from waitbus.cli.options import SINCE, option, quiet_option
+from waitbus.cli.options import COUNT, SINCE, option, quiet_option
 from waitbus.cli.reading import filter_options, idle_option, told, wanted
 from waitbus.client.feed import Feed
 from waitbus.client.start import Start
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
     help="Exit 75 where events were pruned before they were read.",
 )
 @idle_option("End after so long without an event.")
-@option("--count", type=click.IntRange(min=1), metavar="N", group="Which", help="End after N events.")
+@option("--count", type=COUNT, metavar="N", group="Which", help="End after N events.")
 @filter_options
 @form_options(default="json")
 @quiet_option

@@ -10,7 +10,7 @@ import click
 from waitbus.cli import output
 from waitbus.cli.asking import SEVERAL, WHICH, Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
-from waitbus.cli.options import json_option, option, quiet_option, timeout_option
+from waitbus.cli.options import COUNT, PID, json_option, option, quiet_option, timeout_option
 from waitbus.cli.telling import Teller
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import Subscription
@@ -40,14 +40,14 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
 @option(
     "--pid",
     "pids",
-    type=int,
+    type=PID,
     multiple=True,
     metavar="N",
     group=WHICH,
     help="The end of that process, whoever started it.",
 )
 @clause_options("all_of", "first_of", "none_of", "fail_on")
-@option("--count", type=int, default=1, metavar="N", group=SEVERAL, help="Wait for N events of one kind.")
+@option("--count", type=COUNT, default=1, metavar="N", group=SEVERAL, help="Wait for N events of one kind.")
 @option("--in-order", is_flag=True, group=SEVERAL, help="--all-of, one after the other as they are written.")
 @option("--fail-fast", is_flag=True, group=SEVERAL, help="--all-of: end as soon as one has failed.")
 @since_options

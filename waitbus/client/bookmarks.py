@@ -21,7 +21,7 @@ _PREFIX, _SUFFIX = "bookmark-", ".txt"
 
 def _path(name: str) -> Path:
     if not _NAME.match(name) or name in (".", ".."):
-        raise InvalidName(f"{name!r} cannot be a bookmark", hint="letters, digits, _ . and -, at most 100")
+        raise InvalidName(f"{name!r} cannot be a bookmark", hint="write letters, digits, _ . and -, at most 100")
     return cursors_dir() / f"{_PREFIX}{name}{_SUFFIX}"
 
 

@@ -55,6 +55,7 @@ class Feed:
         self._wanted = wanted
         self._bookmark = bookmark
         self._begun_at = bookmark if kept is not None else None
+        self._cursor = begin.event_id
         self._strict = strict
         self._told = told or _log_it
         self._given: EventFrame | None = None
@@ -124,13 +125,13 @@ class Feed:
 
     def _tell(self, notice: Note | Gap) -> None:
         if isinstance(notice, Gap) and (notice.initial or self._strict):
-            refuse(notice, self._strict, self._begun_at)
+            refuse(notice, self._strict, self._begun_at, self._cursor)
         self._told(notice)
 
 
-def refuse(gap: Gap, strict: bool, bookmark: str | None = None) -> None:
+def refuse(gap: Gap, strict: bool, bookmark: str | None = None, cursor: str | None = None) -> None:
     """A place that the caller named and that is none is an error; a pruned one only if it is strict."""
-    who, hint = "this cursor", "`waitbus cursor` prints one of this log"
+    who, hint = f"the cursor {cursor}", "`waitbus cursor` prints one of this log"
     if bookmark is not None:
         who, hint = f"the bookmark {bookmark!r}", f"`waitbus bookmark set {bookmark}` moves it to the end of this log"
     if gap.initial and gap.reason == "other_log":

@@ -159,8 +159,11 @@ class Plan:
                 "nothing to wait for", hint="name an event type, or use --source, --match, --sha, --pid or a clause"
             )
         if not positive and not has_timeout:
+            given = " and ".join(
+                name for name in ("--none-of", "--fail-on") if getattr(self, name[2:].replace("-", "_"))
+            )
             raise InvalidWait(
-                f"{'--none-of' if self.none_of else '--fail-on'} alone, without --timeout, could only end badly",
+                f"{given} alone, without --timeout, could only end badly",
                 hint="add --timeout 10m",
             )
         if self.count != 1 and (positive != 1 or self.count < 1 or self.states):

@@ -79,7 +79,7 @@ _ACTIONS = {
 """What an authorizer hears; CREATE and DROP arrive as changes of the schema table."""
 
 _TABLE_FUNCTIONS = ("json_each", "json_tree", *(f"pragma_{name}" for name in sorted(_PRAGMAS)))
-_ONLY_READS = "one SELECT, VALUES, WITH or EXPLAIN statement; nothing here can change the log"
+_ONLY_READS = "write one SELECT, VALUES, WITH or EXPLAIN statement; nothing here can change the log"
 _OF_THE_STATEMENT = frozenset(
     {
         sqlite3.SQLITE_ERROR,
@@ -122,7 +122,9 @@ def query(
 @contextlib.contextmanager
 def _opened(path: Path) -> Any:
     if not path.exists():
-        raise LogUnavailable(f"there is no log at {path}", hint="`waitbus init` makes it, and so does the first event")
+        raise LogUnavailable(
+            f"there is no log at {path}", hint="the first event makes it; `waitbus status` names the one in use"
+        )
     with translated(path), contextlib.closing(schema.connect(path, mode="ro", busy_timeout=5.0)) as db:
         tag = schema.read_meta(db, path)["tag"]
         db.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
@@ -146,14 +148,25 @@ def _guard(db: sqlite3.Connection, time_limit: float) -> list[str]:
             or (action == sqlite3.SQLITE_PRAGMA and str(first).lower() in _PRAGMAS)
         ):
             return sqlite3.SQLITE_OK
-        what = _ACTIONS.get(action, "a statement of this kind")
-        refused.append(f"{what} {second if action == sqlite3.SQLITE_FUNCTION else first or ''}".strip())
+        refused.append(_action(action, first, second))
         return sqlite3.SQLITE_DENY
 
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, BYTES_MAX)
     db.set_authorizer(judge)
     db.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     return refused
+
+
+def _action(action: int, first: str | None, second: str | None) -> str:
+    """What was refused, in words: to SQLite CREATE is an INSERT into its schema table, and VACUUM an ATTACH of nothing."""
+    if str(first).startswith("sqlite_"):
+        return "a change of the schema"
+    if action == sqlite3.SQLITE_ATTACH and not first:
+        return "VACUUM"
+    if action == sqlite3.SQLITE_TRANSACTION:
+        return str(first)
+    what = _ACTIONS.get(action, "a statement of this kind")
+    return f"{what} {second if action == sqlite3.SQLITE_FUNCTION else first or ''}".strip()
 
 
 def _said(error: Exception, path: Path, refused: list[str], time_limit: float) -> Exception:
@@ -167,7 +180,11 @@ def _said(error: Exception, path: Path, refused: list[str], time_limit: float) -
         )
     if isinstance(error, sqlite3.Error) and code not in _OF_THE_STATEMENT:
         return typed(error, path)
-    return QueryRefused(f"SQLite says: {error}", hint=_near(str(error)) or _ONLY_READS)
+    if "number of bindings" in str(error):
+        return QueryRefused(
+            "the statement has a ? or a :name, which nothing fills", hint="write the value in its place"
+        )
+    return QueryRefused(f"SQLite says: {str(error).rstrip('.')}", hint=_near(str(error)) or _ONLY_READS)
 
 
 def _near(said: str) -> str:
@@ -177,4 +194,4 @@ def _near(said: str) -> str:
     if head or not name:
         return ""
     near = difflib.get_close_matches(name.rpartition(".")[2].lower(), COLUMNS, 1)
-    return f"did you mean {near[0]}?" if near else f"columns of events: {', '.join(COLUMNS)}"
+    return f"did you mean {near[0]}?" if near else f"the columns of events are {', '.join(COLUMNS)}"
