@@ -77,9 +77,11 @@ def typed(error: Exception, path: Path) -> LogError:
 
 
 def _meant(error: Exception, path: Path) -> int:
-    """SQLite's code, but for what it words badly: a disk without room for the -shm file is an I/O error to it, and a
-    folder that may not be written makes a file that cannot be opened."""
+    """SQLite's code, but for what it words badly: a folder, or a disk without room for the -shm file, is an I/O error to it,
+    and a folder that may not be written makes a file that cannot be opened."""
     code = primary(error)
+    if path.is_dir():
+        return sqlite3.SQLITE_CANTOPEN
     with contextlib.suppress(OSError):
         space = os.statvfs(path.parent)
         if code == sqlite3.SQLITE_IOERR and space.f_bavail == 0:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from waitbus import event_checks as check
 from waitbus.errors import InvalidEvent, InvalidValue
 from waitbus.events import INT_FIELDS, TEXT_FIELDS, EventInsert
 from waitbus.store import schema
@@ -68,8 +69,18 @@ def import_old(path: Path, log: Log, *, told: Callable[[Imported], None] = lambd
     return done
 
 
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What to do about a damaged log of ours would be bad advice about somebody's other file."""
+    try:
+        yield
+    except LogCorrupt as error:
+        error.hint = _WHERE
+        raise
+
+
 def _batches(path: Path) -> Iterator[list[OldRow]]:
-    with translated(path), contextlib.closing(sqlite3.connect(schema.uri(path, "ro"), uri=True, timeout=5)) as db:
+    with _named(path), translated(path), contextlib.closing(sqlite3.connect(schema.uri(path, "ro"), uri=True, timeout=5)) as db:
         db.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
         columns = _columns(db, path)
         order = "seq" if "seq" in columns else "rowid"
@@ -97,7 +108,7 @@ def _columns(db: sqlite3.Connection, path: Path) -> set[str]:
     if missing := [name for name in _NEEDED if name not in columns]:
         lacks = f"the column {missing[0]}" if columns else "a table of events"
         raise InvalidValue(
-            f"{path} is no log of waitbus 0.2: it lacks {lacks}", hint="0.2 kept it as github.db in its state folder"
+            f"{path} is no log of waitbus 0.2: it lacks {lacks}", hint=_WHERE
         )
     return columns
 
@@ -141,10 +152,9 @@ def _payload(text: Any) -> str:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
     try:
-        json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return json.dumps(text if isinstance(text, str) else repr(text))
-    return text if isinstance(text, str) else json.dumps(text)
+        return check.payload(text)
+    except InvalidEvent:
+        return json.dumps(text)
 
 
 def _at_ms(event: EventInsert) -> int:
