@@ -12,12 +12,14 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from waitbus.errors import LogUnavailable, QueryRefused
+from waitbus.errors import LogCorrupt, LogUnavailable, QueryRefused
 from waitbus.events import INT_FIELDS, TEXT_FIELDS, make_event_id
+from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import primary, translated, typed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 TIME_LIMIT = 60.0
@@ -120,12 +122,23 @@ def query(
 
 
 @contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What to do about a damaged log of ours would be bad advice about somebody's other file."""
+    try:
+        yield
+    except LogCorrupt as error:
+        if path != log_path():
+            error.hint = "name the file of a log; `waitbus status` tells the one in use"
+        raise
+
+
+@contextlib.contextmanager
 def _opened(path: Path) -> Any:
     if not path.exists():
         raise LogUnavailable(
             f"there is no log at {path}", hint="the first event makes it; `waitbus status` names the one in use"
         )
-    with translated(path), contextlib.closing(schema.connect(path, mode="ro", busy_timeout=5.0)) as db:
+    with _named(path), translated(path), contextlib.closing(schema.connect(path, mode="ro", busy_timeout=5.0)) as db:
         tag = schema.read_meta(db, path)["tag"]
         db.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
         db.create_function("waitbus_event_id", 2, lambda at_ms, seq: make_event_id(at_ms, tag, seq), deterministic=True)
