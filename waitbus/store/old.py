@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from waitbus import event_checks as check
-from waitbus.errors import InvalidEvent, InvalidValue
+from waitbus.errors import InvalidEvent, InvalidValue, LogCorrupt
 from waitbus.events import INT_FIELDS, TEXT_FIELDS, EventInsert
 from waitbus.store import schema
 from waitbus.store.failures import translated
@@ -32,6 +32,8 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 _NEEDED = ("delivery_id", "source", "event_type", "owner", "repo", "received_at", "payload_json", "ingest_method")
 _TAKEN = (*_NEEDED, "event_id", "status", "conclusion", *sorted(INT_FIELDS), *sorted(TEXT_FIELDS))
+
+_WHERE = "0.2 kept its log as github.db in its state folder"
 
 OldRow = dict[str, Any]
 
@@ -70,7 +72,7 @@ def import_old(path: Path, log: Log, *, told: Callable[[Imported], None] = lambd
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named() -> Iterator[None]:
     """What to do about a damaged log of ours would be bad advice about somebody's other file."""
     try:
         yield
@@ -80,7 +82,8 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _batches(path: Path) -> Iterator[list[OldRow]]:
-    with _named(path), translated(path), contextlib.closing(sqlite3.connect(schema.uri(path, "ro"), uri=True, timeout=5)) as db:
+    where = schema.uri(path, "ro")
+    with _named(), translated(path), contextlib.closing(sqlite3.connect(where, uri=True, timeout=5)) as db:
         db.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
         columns = _columns(db, path)
         order = "seq" if "seq" in columns else "rowid"
@@ -107,9 +110,7 @@ def _columns(db: sqlite3.Connection, path: Path) -> set[str]:
         )
     if missing := [name for name in _NEEDED if name not in columns]:
         lacks = f"the column {missing[0]}" if columns else "a table of events"
-        raise InvalidValue(
-            f"{path} is no log of waitbus 0.2: it lacks {lacks}", hint=_WHERE
-        )
+        raise InvalidValue(f"{path} is no log of waitbus 0.2: it lacks {lacks}", hint=_WHERE)
     return columns
 
 
