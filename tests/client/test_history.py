@@ -114,7 +114,7 @@ def test_a_place_is_located_by_id_by_time_and_at_the_end() -> None:
 def test_a_place_that_is_none_of_the_logs_is_refused() -> None:
     ids = tell(2)
     log = shared()
-    with pytest.raises(OtherLog, match="this cursor"):
+    with pytest.raises(OtherLog, match="the cursor 01M7XJ614PK8CHXM5935SQP1H1"):
         locate(log, Start(event_id="01M7XJ614PK8CHXM5935SQP1H1"))
     with pytest.raises(UnknownEvent):
         locate(log, Start(event_id=ids[1][:-1] + "9"))
