@@ -157,6 +157,7 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
     Raises:
       Usage, InvalidValue: an option is not of its form, or does not go with another.
     """
+    start = _start(given["since"])  # first: it asks whether this process had children, and git will be one
     _refuse_empty(given)
     terms = _terms(given)
     commits = [(text, _commit(text)) for text in given["shas"]]
@@ -182,7 +183,7 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
         in_order=given.get("in_order", False),
         fail_fast=given.get("fail_fast", False),
         honour=given.get("honour", True),
-        start=_start(given["since"]),
+        start=start,
         strict=given["strict"],
         timeout=given["timeout"],
     )

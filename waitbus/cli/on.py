@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from waitbus.cli import output
 from waitbus.cli.asking import Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import DURATION, option, quiet_option, timeout_option
-from waitbus.cli.reacting import Child, Command
+from waitbus.cli.reacting import Child, Command, terminal_is_ours
 from waitbus.cli.telling import Teller
 from waitbus.cli.waiting import Ear, stopped
 from waitbus.client.drive import loop_key
@@ -87,6 +89,9 @@ class _Reaction:
         code: int | None = None
         async with trio.open_nursery() as nursery:
             ear = Ear(nursery.cancel_scope)
+            self.command = attrs.evolve(
+                self.command, interrupted=lambda: ear.heard == signal.SIGINT and terminal_is_ours()
+            )
             await nursery.start(ear.listen)
             code = await self._react()
             nursery.cancel_scope.cancel()

@@ -18,6 +18,8 @@ from waitbus.sources import child as children
 from waitbus.sources.process import ending, shown_command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from waitbus.events import EventFrame
 
 LAST_GRACE = 5.0
@@ -37,11 +39,15 @@ class Child:
 
 @attrs.frozen
 class Command:
-    """What to run for each event. `stop_timeout` is in s; `own_group`: as a process group, stopped as a whole."""
+    """What to run for each event. `stop_timeout` is in s; `own_group`: as a process group, stopped as a whole.
+
+    `interrupted` answers, when a child is to be stopped, whether the terminal has told it already (Ctrl-C).
+    """
 
     words: tuple[str, ...]
     stop_timeout: float
     own_group: bool = False
+    interrupted: Callable[[], bool] = lambda: False
 
     async def run(
         self, frame: EventFrame, verdict: str, *, task_status: trio.TaskStatus[Child] = trio.TASK_STATUS_IGNORED
@@ -83,16 +89,23 @@ class Command:
             raise children.refusal(self.words[0], error) from None
 
     async def _stop(self, process: trio.Process) -> None:
-        """SIGTERM; after `stop_timeout` SIGKILL."""
-        with trio.move_on_after(self.stop_timeout + LAST_GRACE) as shield:
+        """SIGTERM; after `stop_timeout` SIGKILL. Behind a Ctrl-C there are `stop_timeout` s before that, to end by itself."""
+        with trio.move_on_after(2 * self.stop_timeout + LAST_GRACE) as shield:
             shield.shield = True
+            if not self.own_group and self.interrupted() and await self._ends(process):
+                return
             self._signal(process, signal.SIGTERM)
-            with trio.move_on_after(self.stop_timeout) as patience:
-                await process.wait()
-                await self._rest(process)
-            if patience.cancelled_caught:
+            if not await self._ends(process):
                 self._signal(process, signal.SIGKILL)
                 await process.wait()
+
+    async def _ends(self, process: trio.Process) -> bool:
+        """Whether it ends in time."""
+        with trio.move_on_after(self.stop_timeout):
+            await process.wait()
+            await self._rest(process)
+            return True
+        return False
 
     async def _rest(self, process: trio.Process) -> None:
         while self.own_group and _exists(process.pid):  # noqa: ASYNC110 - the kernel has no event for it
@@ -106,6 +119,20 @@ class Command:
                 process.send_signal(number)
         except (ProcessLookupError, PermissionError):
             pass
+
+
+def terminal_is_ours() -> bool:
+    """Whether we are in the foreground of a terminal, so that a Ctrl-C there is for our children as well."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def _exists(group: int) -> bool:
