@@ -359,6 +359,17 @@ async def test_filters_and_predicates_and_each_other(bus: Bus) -> None:
     assert len(list(wire.Decoder().feed(await sub.take()))) == 1
 
 
+async def test_with_nobody_there_nothing_is_read(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood while nobody listens costs one look; who comes with a position reads what is behind it."""
+    monkeypatch.setattr(Hub, "_fan_out", None)
+    top = bus.add(1000)
+    await bus.hub.sweep()
+    assert (bus.hub.head, bus.hub.rows_swept) == (top, top)
+    monkeypatch.undo()
+    sub, _ = bus.register(ext={"lean": True, "since": {"seq": 0, "log_id": bus.cursor(0)[10:16]}})
+    assert seqs((await bus.served(sub, until=top))[0]) == list(range(1, top + 1))
+
+
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 
@@ -375,7 +386,8 @@ async def test_a_channel_holds_a_bounded_number_of_bytes(bus: Bus) -> None:
 
 async def test_what_laggards_needed_is_forgotten(bus: Bus) -> None:
     """Recent pages and pages of the past are kept for laggards; without one they are memory for nothing."""
-    top = bus.add(1000)
+    bus.register()
+    top = bus.add(500)
     await bus.hub.sweep()
     sub, _ = bus.register(ext={"lean": True, "since": {"seq": 0, "log_id": bus.cursor(0)[10:16]}})
     await bus.hub.beat()

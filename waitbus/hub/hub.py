@@ -162,12 +162,22 @@ class Hub:
 
     def _sweep_page(self) -> bool:
         """Fan out one page; whether there may be more."""
+        if not self.subscribers:
+            self._skip()
+            return False
         rows, more = self._log.page(self.head, self.page_rows)
         if not self._is_same(rows[-1].seq if rows else self.head):
             return True
         if rows:
             self._fan_out(EncodedPage(rows, self.tag))
         return more
+
+    def _skip(self) -> None:
+        """With nobody there, nothing need be read: who comes begins at the log's end, or reads what is behind it."""
+        last = self._facts().last
+        self.rows_swept += last - self.head
+        self.head = last
+        self._recent.clear(last)
 
     def _fan_out(self, page: EncodedPage) -> None:
         self._at_once = AT_ONCE
