@@ -328,7 +328,7 @@ NO_CONDITION = "there are failed, finished, succeeded; a package adds one as an 
 
 WRONG = [
     # (options, error, hint)
-    ((), "nothing to wait for", "name an event type, or use --source, --match, --sha, --pid or a clause"),
+    ((), "nothing to wait for", "name an event type, or use --source, --match, --sha or a clause"),
     (
         ("conclusion=failure",),
         "event type 'conclusion=failure' is not a name",

@@ -249,6 +249,11 @@ def test_what_could_never_end_or_means_nothing_is_refused(asked: dict[str, Any],
     assert caught.value.exit_code == 2
 
 
+def test_a_large_count_costs_nothing_ahead() -> None:
+    plan = Plan.of(predicate("name=a"), count=10**17)
+    assert (plan.total, len(plan.wanted.wire()), len(plan.open)) == (10**17, 1, 1)
+
+
 def test_a_clause_in_error_names_its_option() -> None:
     with pytest.raises(InvalidPredicate, match="--fail-on 'nonsense'"):
         Plan.of(fail_on=["nonsense"])

@@ -156,7 +156,7 @@ class Plan:
         positive = len(self.first_of) + len(self.all_of)
         if not positive and not self.none_of and not self.fail_on:
             raise InvalidWait(
-                "nothing to wait for", hint="name an event type, or use --source, --match, --sha, --pid or a clause"
+                "nothing to wait for", hint="name an event type, or use --source, --match, --sha or a clause"
             )
         if not positive and not has_timeout:
             given = " and ".join(
@@ -181,7 +181,7 @@ class Plan:
             # One thing alone: its verdict is that of the event that decides, as for --first-of.
             self.first_of, self.all_of = self.all_of, ()
         elif self.count > 1:
-            self.all_of, self.first_of = (self.all_of or self.first_of) * self.count, ()
+            self.all_of, self.first_of = self.all_of or self.first_of, ()
         else:
             self.all_of = tuple(dict.fromkeys(self.all_of)) if not self.in_order else self.all_of
         self._left = list(self.all_of)
@@ -189,12 +189,12 @@ class Plan:
     @property
     def is_single(self) -> bool:
         """Whether one event, or one state, of one clause decides."""
-        return len(self.first_of) + len(self.all_of) == 1
+        return len(self.first_of) + len(self.all_of) == self.count == 1
 
     @property
     def total(self) -> int:
         """How many clauses, or events of the one predicate, are to be met."""
-        return len(self.all_of)
+        return self.count if self.count > 1 else len(self.all_of)
 
     @property
     def wanted(self) -> Wanted:
@@ -281,6 +281,8 @@ class Plan:
         self.met.append(Met(clause, answer.frame, answer.verdict, failed))
         if clause in self.first_of:
             return self._outcome("matched", self._code(failed), clause, answer)
+        if len(self.met) < self.count:
+            return None
         self._left.remove(clause)
         if not self._left or (failed and self.fail_fast):
             return self._outcome("matched", self._code(any(one.failed for one in self.met)), clause, answer)
