@@ -1,0 +1,216 @@
+"""Every row of tests/bad_input.toml: the two sentences it gives, its exit code, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import socket
+import struct
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import bus, support
+from waitbus.cli import main
+from waitbus.events import make_event_id
+from waitbus.store import Log, shared
+
+TABLE = tomllib.loads((Path(__file__).parents[1] / "bad_input.toml").read_text(encoding="utf-8"))
+ROWS: list[dict[str, Any]] = TABLE["input"]
+FRAMES: list[dict[str, Any]] = TABLE["frame"]
+CODES = {2, 69, 74, 126, 127}
+"""Those of docs/CONTRACTS.md that bad input can have."""
+OWN_FILES = re.compile(r"s/(events\.(db(-wal|-shm)?|lock)|no-daemon-said)|(s|r+)/(daemon|events)\.lock")
+"""What looking at the log makes, and what holds no event."""
+
+Call = Callable[..., support.Result]
+
+
+def label(row: dict[str, Any]) -> str:
+    given = " ".join(f"{name}={value}" for name, value in row.get("env", {}).items())
+    asked = row.get("stdin") or next(iter(row.get("files", {}).values()), "")
+    return " ".join(part for part in (given, row["argv"], asked) if part)[:90]
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_what_was_promised() -> None:
+    """Every row once, each of the promised kinds, and no fewer than were promised."""
+    assert len(ROWS) + len(FRAMES) >= 130
+    keys = [json.dumps({key: row[key] for key in row if key not in ("error", "hint")}, sort_keys=True) for row in ROWS]
+    assert sorted(keys) == sorted(set(keys))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=map(label, ROWS))
+def test_its_sentences_are_of_the_house(row: dict[str, Any]) -> None:
+    """UX.md: what, with the value; then what to do. Both are sentences: one line, lower case, no full stop."""
+    for text in (row["error"], row["hint"]):
+        assert text == text.strip()
+        assert text
+        assert "\n" not in text
+        assert not text.endswith(".") or text.endswith("..."), text
+        assert not re.match(r"[A-Z][a-z]", text) or text.startswith("SQLite says"), text
+    for word in (
+        "valid integer",
+        "illegal",
+        "Traceback",
+        "NoneType",
+        "errno",
+        "None ",
+        "codec",
+        "argument (",
+        "range x",
+    ):
+        assert word not in row["error"], row["error"]
+
+
+# -- in this process ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory, and the process's logging as it was."""
+    folder = home / "w"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    logger = logging.getLogger("waitbus")
+    before = logger.handlers[:], logger.propagate, logger.level
+    yield folder
+    logger.handlers[:], logger.propagate = before[:2]
+    logger.setLevel(before[2])
+
+
+@contextmanager
+def stdin(data: bytes) -> Iterator[None]:
+    """Descriptor 0 reads `data`."""
+    kept = os.dup(0)
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
+            os.dup2(file.fileno(), 0)
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
+def left(home: Path) -> dict[str, bytes | None]:
+    """Everything below `home` that is no folder and no file that looking at the log makes."""
+    found = {str(path.relative_to(home)): path for path in home.rglob("*") if not path.is_dir()}
+    return {
+        name: path.read_bytes() if path.is_file() else None
+        for name, path in found.items()
+        if not OWN_FILES.fullmatch(name)
+    }
+
+
+def rows(home: Path) -> list[Any]:
+    path = home / "s" / "events.db"
+    if not path.exists() or not path.read_bytes().startswith(b"SQLite"):
+        return []
+    with Log(path) as log:
+        return list(log.page(0).rows)
+
+
+def filled(text: str, row: dict[str, Any], home: Path) -> str:
+    """`HOME` is the folder of the test, `LONG` what `long` says, `UNKNOWN` an id that the log never had."""
+    text = text.replace("HOME", str(home)).replace(
+        "LONG", row.get("long", {}).get("text", "") * row.get("long", {}).get("times", 0)
+    )
+    if "UNKNOWN" in text:
+        facts = shared().facts()
+        text = text.replace("UNKNOWN", make_event_id(facts.last_at_ms, facts.tag, 99))
+    return text
+
+
+def prepared(row: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if row.get("log"):
+        assert main(["emit", "deploy", "-q"], standalone=False) == 0
+    for name, text in row.get("files", {}).items():
+        file = home / "w" / name
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_bytes(bytes.fromhex(text) if row.get("hex") else filled(text, row, home).encode())
+    for name, value in row.get("env", {}).items():
+        monkeypatch.setenv(name, filled(value, row, home))
+
+
+def said(row: dict[str, Any], err: str, home: Path) -> tuple[str, str]:
+    """The error and the hint, which are all that is said, besides what is said of the daemon."""
+    lines = [line for line in err.replace(str(home), "HOME").splitlines() if not line.startswith("waitbus: ")]
+    if row.get("json"):
+        (line,) = lines
+        found = json.loads(line)
+        assert set(found) == {"error", "hint", "exit_code"}
+        return found["error"], found["hint"]
+    error, hint = lines
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    return error.removeprefix("error: "), hint.removeprefix("hint: ")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=map(label, ROWS))
+@pytest.mark.timeout(20)
+def test_bad_input(
+    row: dict[str, Any], home: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly these sentences, this exit code, nothing on stdout, no event, and no file that was not there."""
+    prepared(row, home, monkeypatch)
+    argv = shlex.split(filled(row["argv"], row, home))
+    want = tuple(filled(row[key], row, Path("HOME")) for key in ("error", "hint"))
+    before, events = left(home), rows(home)
+    capfd.readouterr()
+    with stdin(filled(row.get("stdin", ""), row, home).encode()):
+        code = main(argv, standalone=False)
+    out, err = capfd.readouterr()
+    assert said(row, err, home) == want
+    assert (code, out) == (row.get("exit", 2), "")
+    assert code in CODES
+    assert rows(home) == events
+    assert left(home) == before
+
+
+# -- on the socket -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[bus.Daemon]:
+    with tempfile.TemporaryDirectory(prefix="wb-") as folder, bus.daemon(Path(folder)) as made:
+        yield made
+
+
+def sent(frame: dict[str, Any]) -> bytes:
+    """`body`: text that is framed; `bytes`: as they are, in hexadecimal digits; `times` repeats either."""
+    times = frame.get("times", 1)
+    if "bytes" in frame:
+        return bytes.fromhex(frame["bytes"]) * times
+    body = (frame["body"] * times).encode()
+    return struct.pack(">I", len(body)) + body
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=[(frame.get("body") or frame["bytes"])[:60] for frame in FRAMES])
+def test_bad_frame(frame: dict[str, Any], daemon: bus.Daemon) -> None:
+    """EOF and not a word, or the one refusal of protocol 1; and the daemon serves the next one."""
+    with daemon.connect() as wire:
+        try:
+            wire.socket.sendall(sent(frame))
+            wire.socket.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, OSError):
+            pass  # refused before all of it was sent
+        try:
+            answer = wire.rest()
+        except ConnectionResetError:
+            answer = []  # EOF, with bytes of ours unread
+    kinds = [(one["kind"], one.get("reason"), one.get("supported")) for one in answer]
+    assert kinds == {"eof": [], "version": [("subscribe_rejected", "version", [1])]}[frame["answer"]]
+    with daemon.subscribe() as wire:
+        assert wire.frames(1)[0]["kind"] == "subscribe_ack"
