@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests import support
+from tests import schemas, support
+from tests.schemas import checked
 from waitbus.cli import begun, spelling
 from waitbus.events import EventInsert
 from waitbus.producer import emit
@@ -133,8 +134,7 @@ def test_hostile_text_is_neutral(call: Call) -> None:
 def test_json_is_the_frame_and_how_it_ended(call: Call) -> None:
     event_id = tell(conclusion="failure", fields={"env": "staging"})
     result = call("wait", "deploy_finished", *PAST, "--json")
-    frame = json.loads(result.out)
-    assert result.out.count("\n") == 1
+    frame = checked("wait", result.out)
     assert frame.pop("waited_s") >= 0
     assert frame["fields"]["env"] == "staging"
     picked = {
@@ -155,7 +155,7 @@ def test_json_is_the_frame_and_how_it_ended(call: Call) -> None:
 def test_json_without_an_event_is_one_object(call: Call) -> None:
     first = tell("other")
     result = call("wait", "deploy_finished", *SOON, "--json")
-    ending = json.loads(result.out)
+    ending = checked("wait", result.out)
     assert ending.pop("waited_s") >= 0.05
     assert ending == {"outcome": "timed_out", "exit_code": 124, "cursor": first}
 
@@ -164,7 +164,7 @@ def test_json_has_a_line_for_each_clause(call: Call) -> None:
     tell("a")
     tell("b", conclusion="failure")
     result = call("wait", "--all-of", "event_type=b", "--all-of", "agent:event_type=a", *PAST, "--format", "json")
-    lines = [json.loads(line) for line in result.out.splitlines()]
+    lines = schemas.lines("wait", result.out)
     assert [(line["clause"], line["verdict"], line.get("outcome")) for line in lines] == [
         ("agent:event_type=a", "none", None),
         ("event_type=b", "failure", "matched"),

@@ -15,6 +15,7 @@ import pytest
 
 from tests.bus import Daemon
 from tests.e2e.terminal import CTRL_C, Terminal
+from tests.schemas import checked
 from tests.support import PYTHON, WAITBUS, eventually, read_until, run
 from waitbus.events import EventInsert
 from waitbus.producer import emit
@@ -149,7 +150,7 @@ def test_a_signal_under_json_is_an_object(spawn: Spawn) -> None:
     armed(child)
     child.terminate()
     code, out, _ = end(child)
-    ending = json.loads(out)
+    ending = checked("wait", out)
     assert (code, ending["outcome"], ending["exit_code"], set(ending)) == (
         143,
         "terminated",
@@ -251,7 +252,7 @@ def test_the_end_of_a_process_that_is_not_ours(spawn: Spawn, transport: Any) -> 
     sleeper.kill()
     sleeper.wait()
     code, out, _ = end(child)
-    frame = json.loads(out)
+    frame = checked("wait", out)
     assert (frame["event_type"], frame["fields"]["pid"], frame["clause"]) == (
         "process_exited",
         sleeper.pid,
@@ -289,7 +290,7 @@ def test_a_process_that_is_gone_is_0_and_said(spawn: Spawn, cli: Callable[..., A
     result = cli("wait", "--pid", str(gone.pid), "--timeout", "20s")
     assert (result.code, result.out) == (0, "")
     assert result.err.splitlines()[-1] == f"waitbus: process {gone.pid} is already gone; how it ended is not known"
-    as_json = json.loads(cli("wait", "--pid", str(gone.pid), "--json").out)
+    as_json = checked("wait", cli("wait", "--pid", str(gone.pid), "--json").out)
     assert (as_json["outcome"], as_json["exit_code"]) == ("matched", 0)
 
 
