@@ -104,7 +104,7 @@ class Fields(dict[str, Any]):
         raise KeyError(key)
 
 
-@attrs.frozen(kw_only=True, init=False)
+@attrs.frozen(kw_only=True, init=False, slots=False)
 class EventInsert:
     """An event to be written.
 
@@ -146,36 +146,39 @@ class EventInsert:
         ingest_method: str = "api",
         **well_known: Unpack[WellKnownFields],
     ) -> None:
-        keep = object.__setattr__  # the class is frozen for everybody else; attrs' own __init__ is twice as slow
-        keep(self, "source", check.name("source", source))
-        keep(self, "event_type", check.name("event_type", event_type))
-        keep(self, "owner", "local" if owner == "local" else check.text("owner", owner, OWNER_MAX))
-        keep(self, "repo", source if repo is None else check.text("repo", repo, OWNER_MAX))
-        keep(self, "status", None if status is None else check.text("status", status, NAME_MAX))
-        keep(self, "conclusion", None if conclusion is None else check.text("conclusion", conclusion, NAME_MAX))
-        keep(
-            self,
-            "ingest_method",
-            "api" if ingest_method == "api" else check.text("ingest_method", ingest_method, NAME_MAX),
-        )
         if fields or well_known:
             if not well_known.keys() <= WELL_KNOWN:
                 slip = min(well_known.keys() - WELL_KNOWN)
-                raise TypeError(f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}")
+                raise TypeError(
+                    f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}"
+                )
             kept, fields_json = check.fields(fields, well_known)
         else:
             kept, fields_json = {}, "{}"
-        keep(self, "fields", kept)
-        keep(self, "fields_json", fields_json)
-        keep(self, "payload_json", check.payload(payload_json))
-        keep(self, "received_at", time.time_ns() if received_at is None else check.received_at(received_at))
-        given_id = new_delivery_id() if delivery_id is None else check.text("delivery_id", delivery_id, DELIVERY_ID_MAX)
-        keep(self, "delivery_id", given_id)
+        if delivery_id is None:
+            delivery_id = new_delivery_id()
+        else:
+            delivery_id = check.text("delivery_id", delivery_id, DELIVERY_ID_MAX)
+        # The class is frozen for everybody else; attrs' own __init__ is three times as slow.
+        self.__dict__.update(
+            source=check.name("source", source),
+            event_type=check.name("event_type", event_type),
+            owner="local" if owner == "local" else check.text("owner", owner, OWNER_MAX),
+            repo=source if repo is None else check.text("repo", repo, OWNER_MAX),
+            delivery_id=delivery_id,
+            received_at=time.time_ns() if received_at is None else check.received_at(received_at),
+            status=None if status is None else check.text("status", status, NAME_MAX),
+            conclusion=None if conclusion is None else check.text("conclusion", conclusion, NAME_MAX),
+            fields=kept,
+            payload_json=check.payload(payload_json),
+            ingest_method="api" if ingest_method == "api" else check.text("ingest_method", ingest_method, NAME_MAX),
+            fields_json=fields_json,
+        )
         if summary is None:
             from waitbus.render import made_summary
 
             summary = made_summary(source, event_type, self.owner, self.repo, self.status, self.conclusion, kept)
-        keep(self, "summary", check.summary(summary))
+        self.__dict__["summary"] = check.summary(summary)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what is no attribute: the well-known fields, which 0.2 has as columns.

@@ -80,7 +80,7 @@ async def aemit(event: EventInsert, *, db_path: Path | str | None = None) -> Emi
 
 
 _where: tuple[str | None, ...] = ()
-_path: Path | None = None
+_here: Log | None = None
 
 
 def _log(db_path: Path | str | None) -> Log:
@@ -88,13 +88,13 @@ def _log(db_path: Path | str | None) -> Log:
         from pathlib import Path
 
         return shared(Path(db_path).absolute())
-    # The environment is read at every call, as everywhere; only the path that follows from it is kept.
-    global _where, _path
+    # The environment is read at every call, as everywhere; only the log that follows from it is kept.
+    global _where, _here
     here = os.environ.get("WAITBUS_STATE_DIR"), os.environ.get("XDG_STATE_HOME"), os.environ.get("HOME")
-    if _path is None or here != _where:
-        _path = log_path()
+    if _here is None or here != _where:
+        _here = shared(log_path())
         _where = here
-    return shared(_path)
+    return _here
 
 
 def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
