@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from waitbus.cli.command import Usage
 
+SQLITE = b"SQLite format 3\0"
+"""How every file of SQLite's begins."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -47,7 +50,11 @@ def shown(text: str) -> str:
 
 
 def log_file(name: str | None) -> Path | None:
-    """The log that `--db` names; None for the usual one."""
+    """The log that `--db` names; None for the usual one. A file that is something else is not to be set aside as a damaged log.
+
+    Raises:
+      Usage: it is a folder, a device, or a file that is no log.
+    """
     if name is None:
         return None
     if not name.strip() or "\0" in name:
@@ -55,6 +62,17 @@ def log_file(name: str | None) -> Path | None:
     from pathlib import Path
 
     path = Path(name).absolute()
-    if path.is_dir():
-        raise Usage(f"--db {shown(name)} is a directory", hint="give the file of a log, or leave it out")
+    kind = "a directory" if path.is_dir() else "not a log" if path.exists() and not _may_be_log(path) else None
+    if kind is not None:
+        raise Usage(f"--db {shown(name)} is {kind}", hint="give the file of a log, or leave it out")
     return path
+
+
+def _may_be_log(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(SQLITE)) in (SQLITE, b"")
+    except OSError:
+        return True  # whoever opens it says why it cannot be

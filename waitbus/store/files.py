@@ -42,8 +42,8 @@ def create(path: Path) -> None:
     """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there."""
     own_directory(path.parent)
     with locked(path):
-        if path.exists() and path.stat().st_size:
-            return
+        if path.exists() and (path.stat().st_size or not path.is_file()):
+            return  # a device or a socket is not replaced
         new = path.with_name(path.name + ".new")
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
@@ -167,6 +167,8 @@ def set_aside_if_damaged(path: Path) -> bool:
 
 
 def _is_damaged(path: Path) -> bool:
+    if path.exists() and not path.is_file():
+        return False
     try:
         with contextlib.closing(sqlite3.connect(schema.uri(path, "rw"), uri=True, timeout=LOCK_TIMEOUT)) as db:
             # The first statement: a word that this library does not know in a CREATE statement is no damage, though SQLite
