@@ -10,8 +10,8 @@ import trio
 
 from waitbus.hub.patience import UNREADABLE
 from waitbus.store import Log
-from waitbus.store.checkpoint import ROWS, checkpoint
-from waitbus.store.retention import Retention, prune_chunk, strip_payloads
+from waitbus.store.checkpoint import checkpoint, is_due
+from waitbus.store.retention import Pruner, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ log = logging.getLogger("waitbus.daemon")
 RETENTION_EVERY = 600.0
 """s between two looks for what has expired. By size, producers prune by themselves too."""
 
-CHUNK_PAUSE = 0.005
+CHUNK_PAUSE = 0.01
 """s between two chunks of retention: producers and the sweep come first."""
 
 CHECKPOINT_PAUSE = 0.1
@@ -44,7 +44,7 @@ class Upkeep:
     def swept(self, rows: int) -> None:
         """So many rows came by."""
         self.rows += rows
-        if self.rows >= ROWS:
+        if not self.enough.is_set() and is_due(self.path, self.rows):
             self.enough.set()
 
     async def run(self) -> None:
@@ -73,10 +73,11 @@ class Upkeep:
 
     async def prune(self) -> None:
         """Let go of what the configuration does not keep, chunk by chunk."""
-        keep = Retention.of(self.retention())
         past = Log(self.path)
         try:
-            while count := await trio.to_thread.run_sync(lambda: prune_chunk(past, keep) + strip_payloads(past, keep)):
+            keep = await trio.to_thread.run_sync(lambda: Retention.in_force(self.retention(), past))
+            pruner = Pruner(past, keep)
+            while count := await trio.to_thread.run_sync(pruner.step):
                 self.swept(count)
                 await trio.sleep(CHUNK_PAUSE)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,25 @@ from waitbus.store.failures import translated
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS = 250
-"""Rows after which it is worth it: about 500 pages."""
+ROWS = 3000
+"""Rows after which it is worth it: about 12 MiB of WAL. Each time the WAL begins anew, some producer waits for an fsync."""
 
-RESTART_BYTES = 8 * 1024 * 1024
+LONG_WAL = 12 * 1024 * 1024
+"""Bytes after which it is worth it however few the rows were: they had large payloads."""
+
+RESTART_BYTES = 24 * 1024 * 1024
 """Where writers never pause, a PASSIVE checkpoint is never complete and the WAL never begins anew. Beyond this, the write lock
 is taken for the little that is left."""
+
+
+def is_due(path: Path, rows: int) -> bool:
+    """Whether a checkpoint is worth it, `rows` after the last one. The WAL's file shrinks below `LONG_WAL` when it begins anew."""
+    if rows >= ROWS:
+        return True
+    try:
+        return os.stat(f"{path}-wal").st_size > LONG_WAL
+    except OSError:
+        return False
 
 
 def checkpoint(path: Path) -> int:

@@ -7,6 +7,8 @@ never pruned: seq goes on from it.
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,18 +24,18 @@ if TYPE_CHECKING:
     from waitbus.config import RetentionTable
     from waitbus.store.log import Log
 
-CHUNK = 500
-"""Rows of a chunk: a few ms of the write lock."""
+CHUNK = 200
+"""Rows of a chunk: a ms or two of the write lock."""
 
 CHUNK_BYTES = 2 * 1024 * 1024
 """And what rows with large payloads may weigh together; one may weigh more alone."""
 
 CHUNK_MIN = 20
-SHORT, LONG = 0.004, 0.012
+SHORT, LONG = 0.003, 0.008
 """s. A chunk that held the lock for longer than LONG (rows with large payloads) makes the next one half as large."""
 
-EVERY = 256
-"""Each append whose seq passes a multiple of this prunes a chunk, which outruns any producer where no daemon does it."""
+EVERY = 100
+"""Where no daemon does it, each append whose seq passes a multiple of this prunes a chunk, which outruns any producer."""
 
 
 @attrs.frozen
@@ -109,7 +111,7 @@ def live_bytes(db: sqlite3.Connection) -> int:
 
 def prune_now_and_then(log: Log, seq: int, count: int = 1) -> None:
     """A producer's share of retention, where no daemon does it: after `count` appends up to `seq`."""
-    if seq // EVERY == (seq - count) // EVERY:
+    if seq // EVERY == (seq - count) // EVERY or _has_daemon(log):
         return
     from waitbus.config import load
 
@@ -122,6 +124,15 @@ def prune_now_and_then(log: Log, seq: int, count: int = 1) -> None:
 
 _WEIGHED = """SELECT seq, length(CAST(fields AS BLOB)) + coalesce(length(CAST(payload AS BLOB)), 0) FROM events
  WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"""
+
+
+def _has_daemon(log: Log) -> bool:
+    """Whether the process lives that `daemon.lock` names. Not by trying the lock: a daemon that starts would be refused."""
+    try:
+        os.kill(json.loads((log.path.parent / "daemon.lock").read_bytes())["pid"], 0)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return True
 
 
 class _Range(NamedTuple):

@@ -26,10 +26,10 @@ MIN_SQLITE = (3, 35, 0)
 PAGE_SIZE = 2048
 """Half of SQLite's: half the WAL for a small row, and a row of a kilobyte still fits."""
 
-WAL_LIMIT = 16 * 1024 * 1024
+WAL_LIMIT = 8 * 1024 * 1024
 """Bytes the WAL file keeps on disk once it was checkpointed."""
 
-PRODUCER_CHECKPOINT_PAGES = WAL_LIMIT // PAGE_SIZE
+PRODUCER_CHECKPOINT_PAGES = 32 * 1024 * 1024 // PAGE_SIZE
 """A producer checkpoints only when the WAL is this long: with a daemon about it never has to."""
 
 # Not STRICT: a library older than 3.37 calls a schema with that word corrupt, and would set a healthy log aside.
