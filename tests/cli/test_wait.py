@@ -287,6 +287,13 @@ def test_a_commit_that_is_done_is_answered_from_the_log(call: Call) -> None:
     assert (result.code, result.out) == (0, "workflow_run  octo/hello  CI  success  7f3a1b2\n")
 
 
+def test_behind_a_commit_that_was_done_before_the_wait_goes_on_from_its_own_start(call: Call) -> None:
+    run_of(run_id=1)
+    later = tell("x")
+    result = call("wait", "--sha", SHA[:7], "--settle", "10ms", "--since", "now", "--json")
+    assert checked("wait", result.out)["cursor"] == later
+
+
 def test_a_commit_that_failed(call: Call) -> None:
     run_of(run_id=1)
     run_of(run_id=2, conclusion="failure")

@@ -145,6 +145,18 @@ def test_a_signal_ends_it_with_a_line(
     assert err.count("\n") == 1
 
 
+def test_what_was_met_already_is_found_again_behind_the_cursor(spawn: Spawn, transport: Any) -> None:
+    child = spawn("wait", "--all-of", "event_type=a", "--all-of", "event_type=b", "--timeout", "30s", "--json")
+    armed(child)
+    before = tell("x")
+    tell("a")
+    tell("x")
+    assert child.stdout is not None
+    read_until(child.stdout, '"clause": "event_type=a"')
+    child.terminate()
+    assert checked("wait", end(child)[1])["cursor"] == before
+
+
 def test_a_signal_under_json_is_an_object(spawn: Spawn) -> None:
     child = spawn("wait", "never", "--timeout", "30s", "--json")
     armed(child)

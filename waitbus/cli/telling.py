@@ -14,6 +14,8 @@ from waitbus.events import EventFrame
 from waitbus.quantities import say_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from waitbus.cli.asking import Asked
     from waitbus.cli.forms import Form
     from waitbus.client.plan import Met, Outcome, Plan
@@ -41,6 +43,8 @@ class Teller:
         self._from = 0
         self._told = 0
         self._base = os.getcwd()
+        self._met_now: list[Met] = []
+        self._states = {clause for clause, _ in (*asked.states, *asked.pids)}
 
     def attach(self, session: Session) -> None:
         """What can be said before it is armed: doubtful names, and that nothing delivers what is waited for."""
@@ -74,6 +78,7 @@ class Teller:
             self._from = self.session.seq if self.session else 0
             output.talk("armed")
             self._doubt()
+        self._met_now = plan.met
         self._progress(plan.met, plan.total)
 
     def _progress(self, met: list[Met] | tuple[Met, ...], total: int) -> None:
@@ -162,43 +167,12 @@ class Teller:
             output.talk(text)
 
     def _how(self, outcome: Outcome, plan: Plan, cursor: str | None) -> str:
-        """One line; empty where the event itself says it all."""
-        clause, waited = outcome.clause, self._waited()
-        if outcome.kind == "failed" and clause is not None:
-            option = "--fail-on" if clause in plan.fail_on else "--none-of"
-            return f"failed: {option} {_quoted(clause.text)}"
-        if outcome.kind == "silent":
-            return f"quiet for {waited}: nothing of {' or '.join(_quoted(one.text) for one in plan.none_of)}"
-        if outcome.kind == "timed_out":
-            return f"timed out after {waited}: {self._missing(outcome, plan)}{_to_go_on(cursor)}"
-        if plan.is_single or clause is None:
-            return ""
-        if plan.first_of:
-            return f"matched: {_option('--first-of', clause.text)}"
-        if outcome.met[-1].failed and len(outcome.met) < plan.total:
-            return f"failed: {_option('--all-of', clause.text)}, {len(outcome.met)} of {plan.total} clauses met after {waited}"
-        failed = [_option("--all-of", one.clause.text) for one in outcome.met if one.failed]
-        what = "events came in" if plan.count > 1 else "clauses met after"
-        return f"all {plan.total} {what} {waited}{'; failed: ' + ', '.join(dict.fromkeys(failed)) if failed else ''}"
+        from waitbus.cli.endings import how
 
-    def _missing(self, outcome: Outcome, plan: Plan) -> str:
-        if plan.count > 1:
-            return f"{len(outcome.met)} of {plan.count} events came"
-        if plan.all_of:
-            missing = ", ".join(_option("--all-of", clause.text) for clause in plan.open)
-            return f"{len(outcome.met)} of {plan.total} clauses met; missing {missing}"
-        if self.asked.predicate is None:
-            option, clauses = ("--first-of", plan.first_of) if plan.first_of else ("--fail-on", plan.fail_on)
-            return f"nothing of {' or '.join(_option(option, clause.text) for clause in clauses)}{self._passed_by(())}"
-        words = self.asked.predicate.describe()
-        said = (
-            f"no event{words.removeprefix('any event')}"
-            if words.startswith("any event")
-            else f"no event matched {words}"
-        )
-        return said + self._passed_by(sorted(self.asked.predicate.sources))
+        said = how(outcome, plan, self.asked.predicate, self._waited(), self._passed_by)
+        return said + _to_go_on(cursor) if outcome.kind == "timed_out" else said
 
-    def _passed_by(self, sources: Any) -> str:
+    def _passed_by(self, sources: Collection[str]) -> str:
         from waitbus.store import seen
 
         try:
@@ -220,12 +194,12 @@ class Teller:
             return None
         if self.handled is not None:
             return _cursor_of(session, self.handled)
-        frame = outcome.frame if outcome is not None else None
-        if frame is not None and frame.seq > self._from:
-            return frame.event_id
-        met = outcome.met if outcome is not None else ()
-        fresh = [one.frame.seq for one in met if one.frame is not None and one.frame.seq > self._from]
-        return _cursor_of(session, min(fresh) - 1 if fresh else session.seq)
+        if outcome is not None and outcome.frame is not None:
+            # What a state points to may be older than this wait.
+            is_old = outcome.frame.seq <= self._from and outcome.clause in self._states
+            return _cursor_of(session, self._from) if is_old else outcome.frame.event_id
+        met = [one.frame.seq for one in self._met_now if one.frame is not None and one.clause not in self._states]
+        return _cursor_of(session, min(met) - 1 if met else session.seq)
 
     def _object(self, frame: EventFrame, verdict: str, clause: str | None) -> dict[str, Any]:
         return {**frame.to_dict(), "verdict": verdict, "clause": clause}
@@ -248,15 +222,6 @@ class Teller:
 
 def _cut(line: str) -> str:
     return line if len(line) <= AGENT_LINE_MAX else line[: AGENT_LINE_MAX - 1] + "…"
-
-
-def _option(option: str, text: str) -> str:
-    """The clause as it was typed; `--sha X` is one by itself."""
-    return text if text.startswith("--") else f"{option} {_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'"
 
 
 def _to_go_on(cursor: str | None) -> str:

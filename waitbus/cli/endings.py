@@ -1,0 +1,58 @@
+"""How a wait ended, in one line. Pure: what has to be looked up is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from waitbus.client.plan import Outcome, Plan
+    from waitbus.predicate import Clause, Predicate
+
+    PassedBy = Callable[[Collection[str]], str]
+    """From sources (none: any) to what is said of how many of their events passed by."""
+
+
+def how(outcome: Outcome, plan: Plan, predicate: Predicate | None, waited: str, passed_by: PassedBy) -> str:
+    """One line; empty where the event itself says it all. `predicate` is the one beside the clauses, `waited` a duration."""
+    clause = outcome.clause
+    if outcome.kind == "failed" and clause is not None:
+        return f"failed: {named('--fail-on' if clause in plan.fail_on else '--none-of', clause)}"
+    if outcome.kind == "silent":
+        return f"quiet for {waited}: nothing of {' or '.join(named('', one) for one in plan.none_of)}"
+    if outcome.kind == "timed_out":
+        return f"timed out after {waited}: {_missing(outcome, plan, predicate, passed_by)}"
+    if plan.is_single or clause is None:
+        return ""
+    if plan.first_of:
+        return f"matched: {named('--first-of', clause)}"
+    return _all_met(outcome, plan, clause, waited)
+
+
+def named(option: str, clause: Clause) -> str:
+    """The clause as it was typed; one like `--sha X` is an option by itself."""
+    return clause.text if clause.text.startswith("--") else f"{option} '{clause.text}'".lstrip()
+
+
+def _all_met(outcome: Outcome, plan: Plan, clause: Clause, waited: str) -> str:
+    met = len(outcome.met)
+    if met < plan.total:
+        return f"failed: {named('--all-of', clause)}, {met} of {plan.total} clauses met after {waited}"
+    failed = dict.fromkeys(named("--all-of", one.clause) for one in outcome.met if one.failed)
+    what = "events came in" if plan.count > 1 else "clauses met after"
+    return f"all {plan.total} {what} {waited}{'; failed: ' if failed else ''}{', '.join(failed)}"
+
+
+def _missing(outcome: Outcome, plan: Plan, predicate: Predicate | None, passed_by: PassedBy) -> str:
+    if plan.count > 1:
+        return f"{len(outcome.met)} of {plan.count} events came"
+    if plan.all_of:
+        missing = ", ".join(named("--all-of", clause) for clause in plan.open)
+        return f"{len(outcome.met)} of {plan.total} clauses met; missing {missing}"
+    if predicate is None:
+        option, clauses = ("--first-of", plan.first_of) if plan.first_of else ("--fail-on", plan.fail_on)
+        return f"nothing of {' or '.join(named(option, clause) for clause in clauses)}{passed_by(())}"
+    words = predicate.describe()
+    said = words.removeprefix("any event") if words.startswith("any event") else f" matched {words}"
+    return f"no event{said}{passed_by(sorted(predicate.sources))}"
