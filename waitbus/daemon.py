@@ -39,10 +39,6 @@ log = logging.getLogger("waitbus.daemon")
 DESCRIPTORS = 1 << 20
 """As many as anybody needs; some containers have a hard limit of a thousand million."""
 
-FREEZE_EVERY = 1000
-"""Registrations between which what is registered is declared no garbage: with ten thousand subscribers a full collection
-takes 0.4 s."""
-
 
 @attrs.define
 class Daemon:
@@ -56,8 +52,6 @@ class Daemon:
     upkeep: Upkeep = attrs.field(init=False)
     accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     stopping: bool = False
-    frozen: int = 0
-    """How many had registered when the garbage collector was last told."""
 
     def __attrs_post_init__(self) -> None:
         self.upkeep = Upkeep(self.hub.path, lambda: self.config.retention)
@@ -190,9 +184,6 @@ async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
         # For events whose producer died before it rang. Not awaited: a log that cannot be read must not stop the heart.
         nursery.start_soon(_look, daemon)
         await daemon.hub.beat()
-        if daemon.hub.registrations - daemon.frozen >= FREEZE_EVERY:
-            daemon.frozen = daemon.hub.registrations
-            gc.freeze()
         activation.notify("WATCHDOG=1")
 
 

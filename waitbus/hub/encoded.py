@@ -23,6 +23,9 @@ RECENT_BYTES = 16 * 1024 * 1024
 ROW_COST = 900
 """Bytes of a row in memory besides its `fields` and summary: the strings and numbers of the columns."""
 
+PAGE_COST = 1000
+"""Bytes of a page besides its rows: events that come one by one are pages of one."""
+
 _seq = attrgetter("seq")
 
 
@@ -43,7 +46,7 @@ class EncodedPage:
     def size(self) -> int:
         """Bytes in memory, with what was encoded up to now."""
         rows = sum([ROW_COST + len(row.fields) + len(row.summary) for row in self.rows])
-        return rows + sum(map(len, self._blobs.values())) + sum(map(len, self._frames.values()))
+        return PAGE_COST + rows + sum(map(len, self._blobs.values())) + sum(map(len, self._frames.values()))
 
     def blob(self, lean: bool, floor: int) -> bytes:
         """All frames with a seq above `floor`, joined."""

@@ -11,6 +11,7 @@ shows that they catch the versions that seem just as good.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from waitbus.predicate_index import Index
 from waitbus.store import PAGE_ROWS, Facts, Log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from waitbus.wire import Subscribe
@@ -39,12 +40,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("waitbus.hub")
 
-BEATS_AT_ONCE = 64
+BEATS_AT_ONCE = 16
 """Heartbeats between which others run: ten thousand in a row would hold up an event for half a second."""
 
 
 AT_ONCE = 64
 """Subscribers of a page that are sent to from the sweep itself. The others' writers do it, and let others run between them."""
+
+MANY = 1000
+"""Subscribers from which on the garbage collector is kept away from them: a full collection with ten thousand takes 0.4 s, and
+has nothing to find, since a subscription leaves no cycles behind."""
 
 
 class Hub:
@@ -110,6 +115,9 @@ class Hub:
         else:
             self._scan[sub] = None
         self.registrations += 1
+        if not self.registrations % MANY and len(self.subscribers) >= MANY:
+            gc.collect()
+            gc.freeze()
         first = ack(asked, facts, floor, self.heartbeat, self.path, self._identity)
         if sub.lean and gap is not None:
             first += wire.gap(*gap, log_id(facts.tag))
@@ -286,6 +294,10 @@ class Hub:
         if all(sub.live for sub in self.subscribers):
             self._recent.clear(self.head)
             self._past.clear()
+        with _collector_kept_away(len(self.subscribers) >= MANY):
+            await self._beat()
+
+    async def _beat(self) -> None:
         now, uptime = int(time.time()), int(time.monotonic() - self.started)
         plain = wire.heartbeat(now, uptime)
         for number, sub in enumerate(list(self.subscribers)):
@@ -334,3 +346,18 @@ def _wanted(asked: Subscribe) -> Wanted | None:
         return Wanted.from_wire([list(terms) for terms in asked.match]).prefilter()
     except InvalidPredicate as error:
         raise ProtocolError(error.message, hint=error.hint) from None
+
+
+@contextlib.contextmanager
+def _collector_kept_away(wanted: bool) -> Iterator[None]:
+    """While everybody is woken everybody waits anew: ten thousand times some objects that live on, and no garbage among them."""
+    if not wanted:
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
