@@ -26,6 +26,7 @@ from bench.rows import QUICK, Row, Scale
 from bench.rows.burst import BURST
 from bench.rows.idle import IDLE
 from bench.rows.replay import REPLAY
+from bench.rows.scripts import RETENTION, WAITERS
 from bench.rows.start import START
 from bench.rows.throughput import THROUGHPUT
 from bench.rows.unwanted import UNWANTED
@@ -33,7 +34,7 @@ from bench.rows.wake import WAKE, WAKE_LOG
 from bench.sides import Broken, Side, sides
 
 RESULTS = Path(__file__).parent / "results"
-ROWS = {row.key: row for row in (WAKE, WAKE_LOG, THROUGHPUT, BURST, UNWANTED, REPLAY, IDLE, START)}
+ROWS = {row.key: row for row in (WAKE, WAKE_LOG, THROUGHPUT, BURST, UNWANTED, REPLAY, IDLE, START, WAITERS, RETENTION)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ class Budget:
 
     def verdict(self, value: float) -> str:
         if self.most is not None:
-            return "met" if value <= self.most else f"missed by {(value / self.most - 1) * 100:.0f} %"
+            return "met" if value <= self.most else f"missed by {(value / max(self.most, 1e-12) - 1) * 100:.0f} %"
         assert self.least is not None
         return "met" if value >= self.least else f"missed by {(self.least / max(value, 1e-12) - 1) * 100:.0f} %"
 

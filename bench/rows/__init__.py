@@ -16,8 +16,8 @@ class Scale:
     """How much is measured. A quick run shows that everything runs; its figures are no figures."""
 
     rounds: int = 5
-    paced: int = 1500
-    warm_up: int = 200
+    paced: int = 1000
+    warm_up: int = 100
     rate: float = 100.0
     loop: int = 20_000
     loop_old: int = 3000
@@ -26,14 +26,26 @@ class Scale:
     waiters: int = 10_000
     unwanted: int = 1000
     rows: int = 200_000
+    expired: int = 500_000
     idle: float = 60.0
-    starts: int = 20
+    starts: int = 10
 
 
 QUICK = Scale(
-    rounds=1, paced=200, warm_up=50, loop=2000, loop_old=300, subscribers=20, burst=2000, waiters=500, unwanted=100, rows=20_000,
-    idle=5.0, starts=3,
-)  # fmt: skip
+    rounds=1,
+    paced=200,
+    warm_up=50,
+    loop=2000,
+    loop_old=300,
+    subscribers=20,
+    burst=2000,
+    waiters=500,
+    unwanted=100,
+    rows=20_000,
+    expired=10_000,
+    idle=5.0,
+    starts=3,
+)
 
 
 def _no_notes(rounds: Sequence[Mapping[str, Sample]]) -> list[str]:
