@@ -178,15 +178,7 @@ class ProtocolError(WaitbusError):
 
 
 class BroadcastConnectionError(WaitbusError, OSError):
-    """The daemon could not be reached, refused the subscription, or closed it."""
-
-
-class ProtocolVersionError(BroadcastConnectionError):
-    """The daemon speaks another protocol version."""
-
-
-class SubscriberLaggedError(BroadcastConnectionError):
-    """The daemon closed a subscription that made no progress."""
+    """The name that programs written for 0.2 catch. Never raised: a client without a daemon reads the log itself."""
 
 
 class DaemonRunning(WaitbusError):
