@@ -164,13 +164,14 @@ class Home:
         """The broadcast daemon alone, accepting; its pid is the one that the socket itself names."""
         with (self.place / "daemon.log").open("wb") as log:
             child = self.start(self.side.command, "broadcast", "serve", stdout=log, stderr=log)
-        self.until(self._answers, child)
+        self.until(self.answers, child)
         pid = listening_pid(self.socket)
         if pid != child.pid:
             raise Broken(f"{self.side.name}: pid {child.pid} was started, and pid {pid} listens")
         return pid
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether somebody accepts on the socket."""
         try:
             return listening_pid(self.socket) > 0
         except OSError:
