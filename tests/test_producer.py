@@ -209,8 +209,8 @@ def test_a_failed_emit_rings_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     with Log() as log:
         log.append(event("before"))
     bell = Bell(bells_dir())
-    monkeypatch.setattr(producer, "shared", lambda path: impatient)
     impatient = Log(busy_timeout=0)
+    monkeypatch.setattr(producer, "shared", lambda path: impatient)
     holder = shared_lock_holder()
     next(holder)
     with pytest.raises(LogBusy):

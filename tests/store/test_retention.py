@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -205,19 +206,35 @@ def test_a_bookmark_from_0_2_keeps_its_place(log: Log) -> None:
 
 def test_producers_prune_faster_than_they_write(log: Log) -> None:
     """Where no daemon ever runs: what has expired leaves while the log is written to."""
-    fill(log, [40 * DAY] * 1200)
-    for number in range(3 * retention.EVERY):
+    fill(log, [40 * DAY] * 1000)
+    for number in range(6 * retention.EVERY):
         emit(event(f"new {number}"))
-    assert seqs(log)[0] > 1200
+    assert seqs(log)[0] > 1000
     assert retention.CHUNK > retention.EVERY
 
 
 def test_a_batch_prunes_once_when_it_passes_the_mark(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     monkeypatch.setattr(Pruner, "step", lambda self: steps.append(1))
-    for seq, count in ((255, 255), (256, 1), (257, 1), (1000, 743), (1001, 1), (1024, 1)):
+    for seq, count in ((99, 99), (100, 1), (101, 1), (450, 349), (451, 1), (500, 1)):
         prune_now_and_then(log, seq, count)
     assert len(steps) == 3
+
+
+def test_where_a_daemon_lives_producers_leave_it_to_it(log: Log) -> None:
+    """Its name stands in a file beside the log; one that was killed left the name, and is not waited for."""
+    fill(log, [40 * DAY] * 1500)
+    lock = log.path.parent / "daemon.lock"
+    lock.write_text(f'{{"pid": {os.getpid()}}}')
+    prune_now_and_then(log, retention.EVERY)
+    assert seqs(log)[0] == 1
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for text in (f'{{"pid": {gone.pid}}}', "", "{}", "[]", "garbage", '{"pid": "x"}'):
+        lock.write_text(text)
+        before = seqs(log)[0]
+        prune_now_and_then(log, retention.EVERY)
+        assert seqs(log)[0] > before, text
 
 
 def test_a_broken_configuration_does_not_fail_an_emit(log: Log, home: Path) -> None:
@@ -233,12 +250,15 @@ def test_a_chunk_that_took_long_makes_the_next_one_smaller(log: Log, monkeypatch
     """Rows with large payloads take long to delete, and the write lock is everybody's."""
     took = iter([1.0] * 10 + [0.0] * 10)
     clock = [0.0]
-    monkeypatch.setattr(
-        retention, "prune_chunk", lambda log, keep, chunk: clock.__setitem__(0, clock[0] + next(took)) or chunk
-    )
+
+    def prune(log: Log, keep: Retention, chunk: int) -> int:
+        clock[0] += next(took)
+        return chunk
+
+    monkeypatch.setattr(retention, "prune_chunk", prune)
     monkeypatch.setattr("waitbus.store.retention.time.monotonic", lambda: clock[0])
     pruner = Pruner(log, NEVER)
     sizes = [pruner.step() for _ in range(20)]
-    assert sizes[:3] == [500, 250, 125]
+    assert sizes[:3] == [200, 100, 50]
     assert min(sizes) == retention.CHUNK_MIN
     assert sizes[-1] == retention.CHUNK
