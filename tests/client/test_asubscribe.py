@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import pytest
 import waitbus
 from tests.client.faces import FACES, Face, emit, event
 from tests.client.fake import FakeDaemon, pack
+from waitbus.client.feed import Feed
 from waitbus.errors import RunningLoopError
 from waitbus.paths import bells_dir
 
@@ -99,6 +101,24 @@ def test_what_matches_nothing_lets_others_run_too(transport: str, run: Callable[
         assert scope.cancelled_caught
 
     run(main)
+
+
+def test_a_large_payload_is_parsed_beside_the_loop_and_once(
+    transport: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10 ms for a megabyte would be everybody's."""
+    read: list[int] = []
+    payload = Feed._payload
+
+    def noted(self: Feed, seq: int) -> str | None:
+        read.append(threading.get_ident())
+        return payload(self, seq)
+
+    monkeypatch.setattr(Feed, "_payload", noted)
+    waitbus.emit(event(1, payload_json=f'{{"big": "{"x" * 900_000}", "ok": true}}'))
+    assert run(lambda: waitbus.await_for("payload.ok=true", since="1h")).seq == 1
+    assert len(read) == 1
+    assert read[0] != threading.get_ident()
 
 
 def test_two_tasks_cannot_wait_for_one_subscription(run: Callable[..., Any]) -> None:
@@ -186,8 +206,6 @@ def test_the_time_out_holds_within_a_frame(face: Face, said: str) -> None:
         def answer() -> None:
             fake.accept()
             fake.say_bytes(data)
-
-        import threading
 
         thread = threading.Thread(target=answer)
         thread.start()

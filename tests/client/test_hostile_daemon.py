@@ -286,11 +286,14 @@ def test_an_oversize_event_that_cannot_be_read_is_told_as_a_stub(session: Sessio
     armed(session, fake)
     waitbus.emit(event(2, fields={"log": "x" * 70_000}))
     emit(3)
+    row = shared().row(2)
+    assert row is not None
+    mine = shared().event_id(2, row.at_ms)
     stub = {"event_id": "0" * 26, "seq": 2, "reason": "too large", "correlation_id": "c", "kind": "truncated"}
-    fake.say(stub, {**stub, "seq": 7}, {**stub, "seq": 8, "event_id": None})
+    fake.say({**stub, "event_id": mine}, {**stub, "seq": 3}, {**stub, "seq": 8, "event_id": None})
     whole, gone, odd = steps(session)[:3]
     assert (whole.kind, len(whole.fields["log"])) == ("event", 70_000)  # type: ignore[union-attr]
-    assert (gone.kind, gone.seq, gone.fields["msg_correlation_id"]) == ("truncated", 7, "c")  # type: ignore[union-attr]
+    assert (gone.kind, gone.seq, gone.fields["msg_correlation_id"]) == ("truncated", 3, "c")  # type: ignore[union-attr]
     assert odd.kind == "truncated"  # type: ignore[union-attr]
 
 

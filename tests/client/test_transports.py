@@ -58,6 +58,13 @@ def test_a_stopped_daemon_has_one_second_for_its_ack(bus: Bus, face: Face) -> No
     assert 0.9 < time.monotonic() - began < 3
 
 
+def test_a_time_out_shorter_than_that_leaves_time_for_the_log(bus: Bus, face: Face) -> None:
+    emit(1)
+    bus.start()
+    bus.signal(signal.SIGSTOP)
+    assert face.call("wait_for", "n=1", since="1h", timeout=0.6).seq == 1
+
+
 def test_a_client_of_a_daemon_that_is_stopped_leaves_after_two_and_a_half_heartbeats(bus: Bus, face: Face) -> None:
     bus.start(WAITBUS_HEARTBEAT_SEC="0.4")
     began: list[float] = []

@@ -60,6 +60,9 @@ class Feed:
         self._told = told or _log_it
         self._given: EventFrame | None = None
         self._turn = 0
+        self._reads_payloads = wanted is not None and _reads_payloads(wanted)
+        self._unread: EventFrame | None = None
+        self._seen: tuple[EventFrame, Document] | None = None
 
     def arm(self) -> Wait | None:
         """Go on towards being armed; None when it is so.
@@ -74,24 +77,32 @@ class Feed:
                 self._tell(notice)
         return pending
 
-    def advance(self) -> EventFrame | Wait:
+    def advance(self) -> EventFrame | Wait | Document:
         """The next matching event, or what to wait for. Asking for it says that the one before was handled.
+
+        A document is an event whose payload a predicate wants to see: touch its `payload`, in a thread where there is a loop (it
+        may be parsed for 10 ms), and ask again.
 
         Raises:
           OtherLog, UnknownEvent, CursorGap, LogError, PathError: as `arm`.
         """
         self.settle()
         while self._turn < TURN:
-            step = self.session.step()
+            step = self._unread or self.session.step()
             if isinstance(step, Wait):
                 self._turn = 0
                 return step
             self._turn += 1
             if not isinstance(step, EventFrame):
                 self._tell(step)
-            elif self._matches(step):
-                self._given = step
-                return step
+            elif self._reads_payloads and self._unread is None:
+                self._unread = step
+                return self.document(step)
+            else:
+                self._unread = None
+                if self._matches(step):
+                    self._given = step
+                    return step
         self._turn = 0
         return Wait(deadline=0.0)
 
@@ -107,8 +118,10 @@ class Feed:
             bookmarks.write(self._bookmark, frame.event_id)
 
     def document(self, frame: EventFrame) -> Document:
-        """What predicates see of a frame; its payload is read from the log when asked for."""
-        return Document.of_frame(frame, lambda: self._payload(frame.seq))
+        """What predicates see of a frame; its payload is read from the log when asked for, once."""
+        if self._seen is None or self._seen[0] is not frame:
+            self._seen = (frame, Document.of_frame(frame, lambda: self._payload(frame.seq)))
+        return self._seen[1]
 
     def close(self) -> None:
         self.session.close()
@@ -127,6 +140,11 @@ class Feed:
         if isinstance(notice, Gap) and (notice.initial or self._strict):
             refuse(notice, self._strict, self._begun_at, self._cursor)
         self._told(notice)
+
+
+def _reads_payloads(wanted: Wanted) -> bool:
+    terms = (term for predicate in wanted.alternatives for term in predicate.terms)
+    return any(term.path.root == "payload" or term.key == "@eval" for term in terms)
 
 
 def refuse(gap: Gap, strict: bool, bookmark: str | None = None, cursor: str | None = None) -> None:

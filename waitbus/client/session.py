@@ -83,8 +83,7 @@ class Session:
         self._why: Unusable | None = None
         self._again = False
         self._said = ""
-        self.handshake = HANDSHAKE
-        """s the daemon has for its ack; less where the caller has less time than that."""
+        self._patience = HANDSHAKE
         self.transport: str | None = None
         """`socket` or `log` once armed."""
         self.log_id: str | None = None
@@ -145,6 +144,11 @@ class Session:
             found.append(self._out.popleft())  # type: ignore[arg-type]
         return found
 
+    def hurry(self, seconds: float | None) -> None:
+        """The caller has so long for everything: the daemon may use half of it for its ack, and the log the other half."""
+        if seconds is not None:
+            self._patience = min(HANDSHAKE, seconds / 2)
+
     def heard(self, wait: Wait) -> bool:
         """Whether somebody else who shares the bell drained it since the last look at the log."""
         return wait.bell is not None and self._tail.heard(wait.bell)
@@ -168,7 +172,7 @@ class Session:
     # -- the socket ----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Wait | None:
-        self._deadline = self._clock() + self.handshake
+        self._deadline = self._clock() + self._patience
         self._state = Session._connect
         return None
 
@@ -283,8 +287,8 @@ class Session:
             row = self.log.row(seq)
         except (LogError, PathError):
             row = None
-        if row is not None:
-            return wire.frame_of_row(row, self.log.tag)
+        if row is not None and (whole := wire.frame_of_row(row, self.log.tag)).event_id == message.get("event_id"):
+            return whole
         stub = Fields(msg_correlation_id=message.get("correlation_id"))
         return EventFrame(
             event_id=str(message.get("event_id")), event_type="", owner="", repo="", received_at=0, delivery_id="",

@@ -15,6 +15,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from waitbus.client.feed import Feed
+from waitbus.document import Document
 from waitbus.errors import InvalidWait, RunningLoopError
 from waitbus.events import EventFrame
 from waitbus.predicate import Predicate, Wanted, parse_clause
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from waitbus.client.session import Session
     from waitbus.client.start import Start
     from waitbus.client.steps import Gap, Note, Wait
-    from waitbus.document import Document
 
 Texts = str | list[str] | tuple[str, ...] | None
 
@@ -129,8 +129,16 @@ class AsyncSubscription(_Base):
             step = self._feed.advance()
             if isinstance(step, EventFrame):
                 return step
-            await self._wait(step)
+            if isinstance(step, Document):
+                await self._read_payload(step)
+            else:
+                await self._wait(step)
         raise StopAsyncIteration
+
+    async def _read_payload(self, document: Document) -> None:
+        import anyio.to_thread
+
+        await anyio.to_thread.run_sync(getattr, document, "payload")
 
     async def arm(self) -> None:
         """Return when nothing emitted from now on can be missed."""
@@ -196,6 +204,9 @@ class Subscription(_Base):
             step = self._feed.advance()
             if isinstance(step, EventFrame):
                 return step
+            if isinstance(step, Document):
+                _ = step.payload
+                continue
             if time.monotonic() >= self.deadline:
                 break
             poll(step, self.deadline)

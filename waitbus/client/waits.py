@@ -72,6 +72,7 @@ async def run(
             nursery.cancel_scope.cancel()
 
     async def read(_: Meet, *, task_status: Any) -> None:
+        subscription.session.hurry(timeout)
         await subscription.arm()
         for source in sources:
             await nursery.start(guarded, source)
@@ -116,6 +117,7 @@ def run_sync(
     """`run` in this thread, without embedded sources, and without the 100 ms and 10 MB that a loop costs."""
     end = float("inf") if timeout is None else time.monotonic() + timeout
     subscription.deadline = end
+    subscription.session.hurry(timeout)
     subscription.arm()
     if not subscription.armed:
         return plan.time_out()
