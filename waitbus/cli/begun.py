@@ -16,16 +16,21 @@ NS = 1_000_000_000
 START_TIME = 22
 """The field of /proc/PID/stat, counted as proc_pid_stat(5) does; the second, the name, may hold anything."""
 
+AT_ONCE_NS, TRIES = 500_000, 10
+
 
 def begun_ns() -> int:
     """ns since the epoch. Where nothing is known of it, the moment of the call."""
-    now = time.time_ns()
-    span = _span_s()
+    for _ in range(TRIES):
+        before = time.monotonic_ns()
+        span, busy, now = _span_s(), _busy_s(), time.time_ns()
+        # Interrupted between the looks at three clocks, they would not be of one moment.
+        if time.monotonic_ns() - before < AT_ONCE_NS:
+            break
     if span is None:
         return now
     # A shell that ran other commands before it became us (`bash -c 'a; waitbus wait x'`) gave us its own start.
-    youngest, oldest = (_busy_s(), None) if _had_children() else (_busy_s(), span[0])
-    age = youngest if oldest is None else min(max(youngest, span[1]), oldest)
+    age = busy if _had_children() else min(max(busy, span[1]), span[0])
     return now - int(age * NS)
 
 
