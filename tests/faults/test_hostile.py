@@ -50,10 +50,11 @@ def is_inert(text: str) -> bool:
 
 def hostile_event(text: str) -> EventInsert:
     """Every field that takes a text has it, and so have keys of its own, their values, and the payload."""
+    names: dict[str, Any] = dict.fromkeys(NAMES, text[:60])
     return EventInsert(
         source="agent",
         event_type="deploy",
-        **dict.fromkeys(NAMES, text[:60]),
+        **names,
         fields={**dict.fromkeys(TEXT_FIELDS, text), f"k{text}": text, "list": [text, 1]},
         payload_json=json.dumps({text: text}),
     )
