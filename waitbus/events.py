@@ -37,7 +37,7 @@ from waitbus.event_ids import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import cattrs
     from typing_extensions import Unpack
@@ -252,12 +252,22 @@ class Row(NamedTuple):
     fields: str
 
 
-@attrs.frozen
+@attrs.define(eq=False, repr=False)
 class EmitResult:
     """What an append did: `inserted` is False where the delivery id was known, and `event` is then the first one."""
 
     inserted: bool
-    event: EventFrame
+    _event: EventFrame | Callable[[], EventFrame] = attrs.field(alias="event")
+
+    @property
+    def event(self) -> EventFrame:
+        """The event as a reader sees it. Made when it is first looked at: that is a fifth of an emit, and few look."""
+        if not isinstance(self._event, EventFrame):
+            self._event = self._event()
+        return self._event
+
+    def __repr__(self) -> str:
+        return f"EmitResult(inserted={self.inserted}, event={self.event!r})"
 
 
 # Random for this process, and counted: four times as fast as random bytes for each. The pid parts a child that was forked

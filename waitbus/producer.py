@@ -36,7 +36,7 @@ def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path
     if placed.inserted:
         ring(log.bells)
         prune_now_and_then(log, placed.seq)
-    return EmitResult(placed.inserted, _as_read(log, event, placed))
+    return _result(log, event, placed)
 
 
 def emit_batch(events: Iterable[EventInsert], *, db_path: Path | str | None = None) -> int:
@@ -57,7 +57,7 @@ def emit_all(events: Iterable[EventInsert], *, db_path: Path | str | None = None
     batch = list(events)
     log = _log(db_path)
     placed = _append_all(log, batch)
-    return [EmitResult(one.inserted, _as_read(log, event, one)) for event, one in zip(batch, placed, strict=True)]
+    return [_result(log, event, one) for event, one in zip(batch, placed, strict=True)]
 
 
 def _append_all(log: Log, events: Iterable[EventInsert]) -> list[Appended]:
@@ -97,13 +97,17 @@ def _log(db_path: Path | str | None) -> Log:
     return _here
 
 
-def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
-    if not placed.inserted:
-        from waitbus.wire import frame_of_row
+def _result(log: Log, event: EventInsert, placed: Appended) -> EmitResult:
+    if placed.inserted:
+        return EmitResult(True, lambda: _as_read(event, placed))
+    from waitbus.wire import frame_of_row
 
-        row = log.row(placed.seq)
-        if row is not None:
-            return frame_of_row(row, log.tag)
+    row = log.row(placed.seq)
+    # It may have been pruned in between: then what was offered is the next best.
+    return EmitResult(False, _as_read(event, placed) if row is None else frame_of_row(row, placed.tag))
+
+
+def _as_read(event: EventInsert, placed: Appended) -> EventFrame:
     fields = Fields(event.fields)
     for name in COLUMN_FIELDS:
         fields[name] = getattr(event, name)
