@@ -118,7 +118,8 @@ async def test_a_source_may_meet_a_clause_before_and_behind_being_armed(early: b
     async def source(meet: Any, /, *, task_status: Any) -> None:
         if not early:
             task_status.started()
-            await trio.lowlevel.checkpoint()
+            while not armed:
+                await trio.lowlevel.checkpoint()
         meet(DOOR, Answer("failure"))
         task_status.started() if early else None
 
