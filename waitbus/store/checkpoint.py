@@ -25,7 +25,7 @@ is taken for the little that is left."""
 
 
 def is_due(path: Path, rows: int) -> bool:
-    """Whether a checkpoint is worth it, `rows` after the last one. The WAL's file shrinks below `LONG_WAL` when it begins anew."""
+    """Whether a checkpoint is worth it, `rows` after the last one. The file shrinks below `LONG_WAL` when it begins anew."""
     if rows >= ROWS:
         return True
     try:

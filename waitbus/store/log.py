@@ -191,45 +191,56 @@ class Log:
 
     def use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` with the connection, alone, and again where the log was busy, replaced, or damaged and set aside."""
-        deadline = time.monotonic() + self._busy_timeout
-        if not self._lock.acquire(blocking=False) and not self._lock.acquire(timeout=max(self._busy_timeout, 0.001)):
+        if not self._lock.acquire(blocking=False):
+            self._wait_for_thread()
+        try:
+            try:
+                result = work(self._db or self._open())
+                if self._is_current():
+                    return result
+                failed = None
+            except (sqlite3.Error, OSError) as error:
+                failed = error
+            return self._again(work, failed)
+        finally:
+            self._lock.release()
+
+    def _wait_for_thread(self) -> None:
+        if not self._lock.acquire(timeout=max(self._busy_timeout, 0.001)):
             raise LogBusy(
                 f"another thread is still busy with the log {self.path}", hint="try again, or use a Log of its own"
             )
-        try:
-            for _ in range(_ATTEMPTS):
-                try:
-                    result = self._when_free(work, deadline)
-                except sqlite3.Error as error:
-                    if not self._mended(error):
-                        raise typed(error, self.path) from error
-                except OSError as error:
-                    self._close()
-                    raise typed(error, self.path) from error
-                else:
-                    if self._is_current():
-                        return result
-                    self._close()
-            raise LogBusy(f"the log {self.path} is replaced all the time", hint="`fuser` on the file names who does it")
-        finally:
-            self._lock.release()
 
     def close(self) -> None:
         """Close the connection; the next use opens one anew."""
         with self._lock:
             self._close()
 
-    def _when_free(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
-        pause = _PAUSE
+    def _again(self, work: Callable[[sqlite3.Connection], T], failed: Exception | None) -> T:
+        """The attempts after the first one; `failed` is what that one raised, None where the file was replaced meanwhile."""
+        deadline, pause, anew = time.monotonic() + self._busy_timeout, _PAUSE, 0
         while True:
-            try:
-                return work(self._db or self._open())
-            except sqlite3.OperationalError as error:
-                left = deadline - time.monotonic()
-                if primary(error) != sqlite3.SQLITE_BUSY or left <= 0:
-                    raise
-                time.sleep(min(pause, left))
+            if failed is not None and primary(failed) == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                time.sleep(pause)
                 pause = min(pause * 1.5, _PAUSE_MAX)
+            else:
+                self._begin_anew(failed, anew)
+                anew += 1
+            try:
+                result = work(self._db or self._open())
+                if self._is_current():
+                    return result
+                failed = None
+            except (sqlite3.Error, OSError) as error:
+                failed = error
+
+    def _begin_anew(self, failed: Exception | None, times: int) -> None:
+        """Close the connection, so that the next attempt opens the file that stands there; raise where that is no use."""
+        if failed is not None and not self._mended(failed):
+            raise typed(failed, self.path) from failed
+        if times == _ATTEMPTS:
+            raise LogBusy(f"the log {self.path} is replaced all the time", hint="`fuser` on the file names who does it")
+        self._close()
 
     def _is_current(self) -> bool:
         try:
@@ -256,13 +267,15 @@ class Log:
         self._db = db
         return db
 
-    def _mended(self, error: sqlite3.Error) -> bool:
+    def _mended(self, error: Exception) -> bool:
         """Whether it is worth another attempt: the file was replaced under us, or is damaged and was set aside."""
         code = primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
             return False
         opened = self._db is not None
         self._close()
+        if isinstance(error, OSError):
+            return False
         if opened and not self._is_current():
             return True
         if code == sqlite3.SQLITE_CANTOPEN:
