@@ -79,9 +79,10 @@ def docs(session: nox.Session) -> None:
 
 
 def run_tests(session: nox.Session, *, gate: bool) -> None:
-    """Run pytest; with the gate it is the whole suite that counts."""
+    """Run pytest; with the gate it is the whole suite that counts, by several workers: most tests wait for processes."""
+    workers = () if session.posargs else ("-n", "4", "--dist", "worksteal")
     env = {"WAITBUS_OLD_VENV": old_program(session), "WAITBUS_GATE": "1" if gate else None}
-    session.run("python", "-m", "pytest", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *workers, *session.posargs, env=env)
 
 
 def old_program(session: nox.Session) -> str:

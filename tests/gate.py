@@ -88,5 +88,6 @@ def read_gate(folder: Path = HERE) -> Gate:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if ACTIVE:
+    # Under xdist the workers' reports reach the one process that counts.
+    if ACTIVE and not hasattr(config, "workerinput"):
         config.pluginmanager.register(read_gate(), "waitbus-gate")

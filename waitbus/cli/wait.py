@@ -102,10 +102,10 @@ def _wait(asked: Asked, form: Form, agent: bool) -> int:
     teller = Teller(asked, form, agent=agent)
     if asked.timeout is None and not output.is_terminal(_stderr()):
         output.talk("waitbus: no --timeout, so this may wait for ever; WAITBUS_TIMEOUT sets one for all", dim=True)
-    if asked.pids:
-        from waitbus.cli.waiting import with_sources
+    if asked.pids or plan.is_composed:
+        from waitbus.cli.waiting import under_trio
 
-        return with_sources(asked, plan, teller)
+        return under_trio(asked, plan, teller)
     with _Signals():
         try:
             return teller.end(_alone(asked, plan, teller), plan)
@@ -116,7 +116,7 @@ def _wait(asked: Asked, form: Form, agent: bool) -> int:
 
 
 def _alone(asked: Asked, plan: Plan, teller: Teller) -> Outcome:
-    """A wait that needs no source of its own needs no event loop either: a third of the start, and half of the memory."""
+    """One predicate and no source of its own: no event loop is needed, which is a third of the start and half of the memory."""
     feed = Feed(plan.wanted, asked.start, strict=asked.strict, told=teller.notice)
     teller.attach(feed.session)
     subscription = Subscription(feed)

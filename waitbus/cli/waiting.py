@@ -1,4 +1,5 @@
-"""Waits that run sources of their own: one nursery with the reader, the sources and an ear for signals."""
+"""Composed waits, and those that run sources of their own: one nursery with the reader, the sources and an ear for signals; the
+first outcome cancels it, and the time-out is the cancel scope around it."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Ear:
                 return
 
 
-def with_sources(asked: Asked, plan: Plan, teller: Teller) -> int:
+def under_trio(asked: Asked, plan: Plan, teller: Teller) -> int:
     """Wait under trio; gives the exit code."""
 
     async def main() -> int:

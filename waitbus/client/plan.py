@@ -197,6 +197,11 @@ class Plan:
         return self.count if self.count > 1 else len(self.all_of)
 
     @property
+    def is_composed(self) -> bool:
+        """Whether several clauses decide together."""
+        return len(self.first_of) + len(self.all_of) + len(self.none_of) + len(self.fail_on) > 1
+
+    @property
     def wanted(self) -> Wanted:
         """The union of all clauses: one subscription carries the wait."""
         parts: list[Predicate] = []
