@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,16 @@ def _serve() -> None:
 
     from waitbus import config, daemon
 
+    # trio's receiver stands between start and drain; a signal that is sent twice, as `timeout` does, may come outside of that.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     settings = config.load()
     log_to(sys.stderr, settings.log_level)
     trio.run(daemon.serve, settings, config.load)
+
+
+def _leave(*_: object) -> None:
+    os._exit(0)
 
 
 def log_to(stream: TextIO | None, level: str) -> None:
