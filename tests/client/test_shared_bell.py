@@ -146,7 +146,7 @@ def test_when_the_time_of_the_one_who_watches_is_up_another_takes_its_place(run:
     run(main)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_whoever_is_cancelled_when_nobody_sleeps_through_an_event(run: Callable[..., Any], seed: int) -> None:
     """The heartbeat is 60 s: who were not woken by the bell would not come within the limit."""
     dice = random.Random(seed)
@@ -171,12 +171,12 @@ def test_whoever_is_cancelled_when_nobody_sleeps_through_an_event(run: Callable[
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
             for index in range(12):
-                tasks.start_soon(reader, 60, index % 2 == 0)
+                tasks.start_soon(reader, 40, index % 2 == 0)
             await until_asleep(6)
             while bells() != 1:
                 await anyio.lowlevel.checkpoint()
             await _all_armed(12)
-            tasks.start_soon(writer, 60)
+            tasks.start_soon(writer, 40)
 
     async def _all_armed(count: int) -> None:
         from waitbus.client.shared_bell import _bells
