@@ -72,7 +72,7 @@ def _ring_one(path: str, message: bytes) -> bool:
 
 
 def _is_heard(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
         except OSError:
@@ -94,7 +94,7 @@ def _sender() -> socket.socket:
     # An unbound datagram socket has no state, so threads share it, and a forked child goes on with its parent's.
     global _socket
     if _socket is None:
-        _socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        _socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         _socket.setblocking(False)
     return _socket
 
@@ -127,7 +127,7 @@ class Bell:
 
     def __init__(self, folder: Path) -> None:
         self._path = own_directory(folder) / os.urandom(_NAME_LENGTH // 2).hex()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._owner = os.getpid()
         try:
             self._socket.setblocking(False)
