@@ -71,10 +71,16 @@ def info(path: Path | None, checked: bool, as_json: bool) -> int:
             output.data(f"{label:<12}{text}", flush=False)
     if faults:
         raise LogCorrupt(
-            f"the log {found.path} is damaged: {faults[0]}",
+            f"the log {found.path} is damaged: {_first(faults)}",
             hint="move it away, and a new log is begun with the next event",
         )
     return 0
+
+
+def _first(faults: list[str]) -> str:
+    """One line of what SQLite says, which may be a page, and begins with a heading."""
+    lines = [line for fault in faults for line in fault.splitlines() if not line.startswith("***")]
+    return lines[0] if lines else faults[0]
 
 
 def _info_rows(found: LogFacts, faults: list[str] | None) -> list[tuple[str, str]]:
