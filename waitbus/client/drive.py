@@ -6,15 +6,16 @@ ring (cancelled, or its time is up), exactly one other takes its place.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
+
+from waitbus.client.loops import running
 
 if TYPE_CHECKING:
     from waitbus.client.session import Session
@@ -46,12 +47,7 @@ _watches: WeakKeyDictionary[SharedBell, _Watch] = WeakKeyDictionary()
 
 def loop_key() -> object:
     """What tells the running event loop from others; to be asked inside of it."""
-    # Loaded by whoever runs the loop; anyio has a token for it only from 4.11 on.
-    trio: Any = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
-    asyncio: Any = sys.modules.get("asyncio")
-    return (asyncio and asyncio._get_running_loop()) or threading.get_ident()
+    return running() or threading.get_ident()
 
 
 async def wait(session: Session, pending: Wait) -> None:

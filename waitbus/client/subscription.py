@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import os
 import select
-import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from waitbus.client.feed import Feed
+from waitbus.client.loops import running
 from waitbus.document import Document
 from waitbus.errors import InvalidWait, RunningLoopError
 from waitbus.events import EventFrame
@@ -302,9 +302,7 @@ def _feed(
 
 def refuse_in_loop(called: str, instead: str) -> None:
     """A blocking call would stop the event loop that runs in this thread."""
-    trio: Any = sys.modules.get("trio")
-    asyncio: Any = sys.modules.get("asyncio")
-    if (trio and trio.lowlevel.in_trio_run()) or (asyncio and asyncio._get_running_loop() is not None):
+    if running() is not None:
         raise RunningLoopError(
             f"{called}() would block the event loop of this thread", hint=f"use waitbus.{instead}(...) there"
         )
