@@ -18,7 +18,8 @@ Wait, in a script; `since` makes "is it so already?" and "when will it be so?" o
 
 Wait for several things, and learn how it ended:
 
-    >>> outcome = waitbus.decide(all_of=["agent:conclusion=success"], fail_on=["pytest:conclusion=failure"], since="1h", timeout=5)
+    >>> clauses, bad = ["agent:conclusion=success"], ["pytest:conclusion=failure"]
+    >>> outcome = waitbus.decide(all_of=clauses, fail_on=bad, since="1h", timeout=5)
     >>> outcome.kind, outcome.exit_code
     ('matched', 0)
 
@@ -34,9 +35,9 @@ The same under trio or asyncio: `aemit`, `await_for`, `adecide`, `asubscribe`, `
     >>> waitbus.request("bob", "is main green?", sender="alice", timeout=0.1) is None
     True
 
-Terms: `KEY OP VALUE` with `= != < <= > >= ^= *= ~=` or `KEY?`, as in `"conclusion=failure"`, `"fields.exit_code>0"`. A clause is
-`[source:]term[,term...]`. Times in events are ns since the epoch; time-outs are s. Errors are `waitbus.errors.WaitbusError`, each with
-`.message` and `.hint`. The command line is `waitbus --help`; the contracts are in docs/CONTRACTS.md.
+Terms: `KEY OP VALUE` with `= != < <= > >= ^= *= ~=` or `KEY?`, as in `"conclusion=failure"`, `"fields.exit_code>0"`. A clause
+is `[source:]term[,term...]`. Times in events are ns since the epoch; time-outs are s. Errors are `waitbus.errors.WaitbusError`,
+each with `.message` and `.hint`. The command line is `waitbus --help`; the contracts are in docs/CONTRACTS.md.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - built from the one table above
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,8 +24,10 @@ log = logging.getLogger("waitbus.daemon")
 RETENTION_EVERY = 600.0
 """s between two looks for what has expired. By size, producers prune by themselves too."""
 
-CHUNK_PAUSE = 0.01
-"""s between two chunks of retention: producers and the sweep come first."""
+CHUNK_PAUSE = 0.02
+PRUNING_SHARE = 0.1
+"""Between two chunks of retention so many s, and so long that it takes at most this share of the time: nobody waits for it, and
+producers and the sweep come first."""
 
 CHECKPOINT_PAUSE = 0.1
 """s between two checkpoints: under load each is worth more if it is rarer."""
@@ -77,8 +79,10 @@ class Upkeep:
         try:
             keep = await trio.to_thread.run_sync(lambda: Retention.in_force(self.retention(), past))
             pruner = Pruner(past, keep)
+            began = trio.current_time()
             while count := await trio.to_thread.run_sync(pruner.step):
                 self.swept(count)
-                await trio.sleep(CHUNK_PAUSE)
+                await trio.sleep(max(CHUNK_PAUSE, (trio.current_time() - began) / PRUNING_SHARE))
+                began = trio.current_time()
         finally:
             past.close()

@@ -143,7 +143,10 @@ class Position:
 
 @attrs.frozen
 class Subscribe:
-    """What a client asked for. `since` is an event id, `position` or `at_ns` its form in the extension."""
+    """What a client asked for. `since` is an event id; `position`, or `at_ns`, its form in the extension.
+
+    `told`: `at_ns` is a moment of the client's own clock, as it was just read.
+    """
 
     filters: tuple[str, ...] = ("*",)
     event_types: frozenset[str] | None = None
@@ -154,6 +157,7 @@ class Subscribe:
     match: tuple[tuple[str, ...], ...] | None = None
     position: Position | None = None
     at_ns: int | None = None
+    told: bool = False
 
     def admits(self, row: Row) -> bool:
         """Whether the filters and event types of protocol 1 let the event through."""
@@ -221,6 +225,7 @@ def _extended(base: Subscribe, ext: Any) -> Subscribe:
         match=_ext_match(ext.get("match")),
         position=position,
         at_ns=at_ns,
+        told=at_ns is not None and ext["since"].get("told") is True,
     )
 
 
@@ -249,7 +254,7 @@ def _ext_since(value: Any) -> tuple[Position | None, int | None]:
             return Position(name, seq), None
         if type(ns) is int and ns >= 0:
             return None, ns
-    raise ProtocolError(f"since {value!r}", hint='{"seq": n, "log_id": "..."} or {"time": ns}')
+    raise ProtocolError(f"since {value!r}", hint='{"seq": n, "log_id": "..."} or {"time": ns, "told": false}')
 
 
 def subscribe_frame(ext: Mapping[str, Any]) -> bytes:

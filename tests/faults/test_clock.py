@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import waitbus
 from tests import support
+from tests.bus import daemon
 from waitbus.cli import main
+from waitbus.client.start import Start
 from waitbus.events import EventInsert, parse_event_id
 from waitbus.producer import emit, emit_batch
 from waitbus.store import shared
@@ -131,3 +134,42 @@ def test_retention_does_not_prune_what_the_step_made_old(wall: Wall, call: Calla
     assert call("db", "prune", "--max-age", "30m").code == 0
     assert read(call("replay", "--text").out) == ["a", "b"]
     assert shared().facts().last == 2
+
+
+def test_a_moment_of_ours_after_a_step_is_before_what_came_since(wall: Wall) -> None:
+    """What was told before the step lies in the future by its time; what was told since then is found all the same."""
+    tell("before")
+    wall.by = -HOUR
+    tell("since")
+    began = time.time_ns() // 1_000_000 + 1
+    log = shared()
+    support.eventually(lambda: time.time_ns() // 1_000_000 > began)
+    assert log.seq_before(began, told=True) == 2
+    assert log.seq_before(began - 60_000, told=True) == 1
+    tell("later")
+    assert log.seq_before(began, told=True) == 2
+
+
+def test_a_wait_after_a_step_does_not_take_what_was_told_before_it(
+    wall: Wall,
+    bus_or_log: None,
+) -> None:
+    """A wait without --since begins at its own start, by whichever transport."""
+    wall.by = HOUR
+    tell("x")
+    wall.by = 0.0  # back again, which the clock of the daemon, another process, never left
+    began = Start(at_ns=time.time_ns(), told=True)
+    assert waitbus.wait_for("event_type=x", since=began, timeout=0.05) is None
+    told = tell("x")
+    frame = waitbus.wait_for("event_type=x", since=began, timeout=5)
+    assert frame is not None
+    assert [frame.event_id] == told
+
+
+@pytest.fixture(params=["log", "socket"])
+def bus_or_log(request: pytest.FixtureRequest, home: Path) -> Iterator[None]:
+    if request.param == "log":
+        yield
+        return
+    with daemon(home):
+        yield

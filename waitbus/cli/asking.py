@@ -281,4 +281,4 @@ def _start(since: Start | None) -> Start:
         return since
     from waitbus.cli.begun import begun_ns
 
-    return Start(at_ns=begun_ns())
+    return Start(at_ns=begun_ns(), told=True)

@@ -89,7 +89,7 @@ def live(
 ) -> int:
     """Show events as they come; ends after `count` of them, or `idle` seconds without one. Returns the exit code."""
     # A Start of its own: NOW itself would mean that no place was named, and a bookmark be preferred.
-    begin = None if start is None else Start(start.event_id, start.at_ns)
+    begin = None if start is None else Start(start.event_id, start.at_ns, start.told)
     feed = Feed(wanted, begin, bookmark=bookmark, strict=strict, told=told)
     with Subscription(feed) as subscription:
         if armed:

@@ -142,7 +142,7 @@ def request(prefilter: Wanted | None, position: Position | None, start: Start) -
     if position is not None:
         ext["since"] = {"seq": position.seq, "log_id": position.log_id}
     elif start.at_ns is not None:
-        ext["since"] = {"time": start.at_ns}
+        ext["since"] = {"time": start.at_ns, "told": start.told}
     elif start.event_id is not None:
         message["since"] = start.event_id
     plain = wire.pack(message)

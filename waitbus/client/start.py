@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Start:
-    """At most one is set: `event_id` (strictly behind it) or `at_ns` (commit time, ns since the epoch). None of them: now."""
+    """At most one is set: `event_id` (strictly behind it) or `at_ns` (commit time, ns since the epoch). None of them: now.
+
+    `told`: `at_ns` was just read from this machine's clock, and what was committed before that clock was stepped back is out.
+    """
 
     event_id: str | None = None
     at_ns: int | None = None
+    told: bool = False
 
 
 NOW: Final = Start()
@@ -80,7 +84,7 @@ def position(log: Log, start: Start, facts: Facts) -> tuple[int, str | None]:
     """The seq that `start` stands at in a log of which `facts` were just read, and why it is none of this log's places:
     `other_log`, `unknown`, or None. It may lie before what was pruned."""
     if start.at_ns is not None:
-        return log.seq_before(start.at_ns // 1_000_000), None
+        return log.seq_before(start.at_ns // 1_000_000, told=start.told), None
     if start.event_id is None:
         return facts.last, None
     place = parse_event_id(start.event_id)

@@ -37,7 +37,7 @@ def begin(log: Log, asked: Subscribe, facts: Facts) -> Begin:
 
 def _place(log: Log, asked: Subscribe, facts: Facts) -> Begin:
     if asked.at_ns is not None:
-        return Begin(log.seq_before(asked.at_ns // 1_000_000))
+        return Begin(log.seq_before(asked.at_ns // 1_000_000, told=asked.told))
     if asked.position is not None:
         position = asked.position
         if position.log_id != log_id(facts.tag):

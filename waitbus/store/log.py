@@ -179,9 +179,14 @@ class Log:
         found = self.use(lambda db: db.execute("SELECT seq FROM aliases WHERE event_id = ?", (event_id,)).fetchall())
         return found[0][0] if found else None
 
-    def seq_before(self, at_ms: int) -> int:
-        """The newest seq committed before `at_ms` (ms since the epoch), by bisection: commit times never decrease."""
-        return self.use(lambda db: rows.seq_before(db, at_ms))
+    def seq_before(self, at_ms: int, *, told: bool = False) -> int:
+        """The newest seq committed before `at_ms` (ms since the epoch), by bisection: commit times never decrease.
+
+        With `told` it is a moment that was just read from this machine's clock: where that was stepped back, rows that were
+        committed before the step, with a time that is still to come, are before it too.
+        """
+        find = rows.place_in_time if told else rows.seq_before
+        return self.use(lambda db: find(db, at_ms))
 
     def data_version(self) -> int:
         """A number that changes when another connection committed; 3 µs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from waitbus.events import Row
@@ -134,6 +135,22 @@ def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
         else:
             high = seq - 1
     return low
+
+
+def place_in_time(db: sqlite3.Connection, at_ms: int) -> int:
+    """The newest seq committed before `at_ms`, whatever was done to the clock.
+
+    Commit times never decrease, so after the clock was stepped back rows carry a time that is still to come. Among those,
+    the ones told since `at_ms` are the last ones whose `received_at` lies between then and now.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    if at_ms > now_ms or facts(db, 0).last_at_ms <= now_ms:
+        return seq_before(db, at_ms)
+    older = db.execute(
+        "SELECT max(seq) FROM events WHERE seq > ? AND NOT received_at BETWEEN ? AND ?",
+        (seq_before(db, now_ms + 1), at_ms * 1_000_000, (now_ms + 1) * 1_000_000),
+    ).fetchall()[0][0]
+    return seq_before(db, at_ms) if older is None else int(older)
 
 
 def _at(db: sqlite3.Connection, seq: int) -> tuple[int, int]:
