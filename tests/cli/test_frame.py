@@ -130,7 +130,11 @@ def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., support.Result]:
         (["probe", "--count"], "option '--count' requires an argument", "see `waitbus probe --help`"),
         (["probe", "--count", "x"], "--count 'x' is not a valid integer", "see `waitbus probe --help`"),
         (["probe", "--format", "txt"], "--format 'txt' is not one of 'text', 'json'", "see `waitbus probe --help`"),
-        (["probe", "a", "b"], "'b' is one word too many", "write waitbus probe [OPTIONS] [WHAT]; quote what has blanks in it"),
+        (
+            ["probe", "a", "b"],
+            "'b' is one word too many",
+            "write waitbus probe [OPTIONS] [WHAT]; quote what has blanks in it",
+        ),
         (["probe", "--timeout", "soon"], "--timeout 'soon' is not a duration", "write 500ms, 30s, 10m, 1h30m, or none"),
         (["probe", "--size", "big"], "--size 'big' is not a size", "write 500k"),
         (["probe", "--at", "never"], "--at 'never' is not a time", "write now"),

@@ -273,4 +273,8 @@ def test_telling_others(cli: Callable[..., Any]) -> None:
     done = cli(
         "emit", "deploy_finished", "--conclusion", "success", "--field", "env=staging", "--field", "version=1.4.2"
     )
-    assert (done.code, masked(done.out), done.err) == (0, ["ID  deploy_finished  success  env=staging version=1.4.2"], "")
+    assert (done.code, masked(done.out), done.err) == (
+        0,
+        ["ID  deploy_finished  success  env=staging version=1.4.2"],
+        "",
+    )
