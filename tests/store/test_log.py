@@ -424,3 +424,23 @@ def test_an_idle_reader_notices_too(log: Log) -> None:
         eventually(lambda: reader.head() == 0)
         assert reader.facts().tag != 0
         assert reader.identity == (log.path.stat().st_dev, log.path.stat().st_ino)
+
+
+# -- what a row costs --------------------------------------------------------------------------------------------------
+
+
+def test_a_row_writes_two_pages(log: Log) -> None:
+    """The leaf of the table and the one of `delivery_id`: there is no other index, and ids and times are derived."""
+    log.append(event("a"))
+    wal, frame = Path(f"{log.path}-wal"), schema.PAGE_SIZE + 24
+    before = wal.stat().st_size
+    log.append(event("b"))
+    assert wal.stat().st_size - before == 2 * frame
+    with look(log.path) as db:
+        assert [row[3] for row in db.execute("PRAGMA index_list(events)")] == ["u"]
+        assert db.execute("SELECT count(*) FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'").fetchone() == (0,)
+
+
+def test_no_connection_maps_the_file(log: Log) -> None:
+    """A mapped file that somebody cuts short is the end of the process, and not an error."""
+    assert log.use(lambda db: db.execute("PRAGMA mmap_size").fetchall()) in ([], [(0,)])
