@@ -115,7 +115,7 @@ def test_which_descriptor_is_ours(count: int, names: str, chosen: int | None) ->
         {"LISTEN_FDS": "0", "LISTEN_PID": str(os.getpid())},
         {"LISTEN_FDS": "many", "LISTEN_PID": str(os.getpid())},
     ],
-    ids=str,
+    ids=["nothing", "no pid", "another's pid", "none of them", "no number"],
 )
 def test_nothing_was_handed_to_us(environment: dict[str, str]) -> None:
     """Variables of our parent's are not ours; they are removed so that no child takes them for its own."""
