@@ -111,6 +111,19 @@ class Decoder:
             del self._buffer[:start]
 
 
+_decoder: Any = json.JSONDecoder()  # typeshed does not know its scanner
+_scan = _decoder.scan_once
+
+
+def _loads(text: str) -> Any:
+    """`json.loads`, which spends a third of its time on blanks around the value; nobody's frames have any."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return json.loads(text)
+    return value if end == len(text) else json.loads(text)
+
+
 def decode(body: bytes) -> dict[str, Any]:
     """The object in a frame's body.
 
@@ -118,7 +131,7 @@ def decode(body: bytes) -> dict[str, Any]:
       ProtocolError: it is not one JSON object in UTF-8.
     """
     try:
-        message = json.loads(body.decode())  # bytes would be taken for UTF-16 where they look like it
+        message = _loads(body.decode())  # bytes would be taken for UTF-16 where they look like it
     except (ValueError, RecursionError):
         raise ProtocolError("a frame that is not JSON", hint="a frame is one JSON object in UTF-8") from None
     if not isinstance(message, dict):
@@ -318,9 +331,9 @@ def frame_of_lean(message: Mapping[str, Any]) -> EventFrame:
       ProtocolError: a key is missing.
     """
     try:
-        fields = Fields(message["fields"])
+        fields, get = Fields(message["fields"]), message.get
         for key in COLUMN_FIELDS:
-            fields[key] = message.get(key)
+            fields[key] = get(key)
         return EventFrame(
             event_id=message["event_id"],
             event_type=message["event_type"],

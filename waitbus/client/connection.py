@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import sys
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 RECEIVE = 256 * 1024
 """Bytes that are read at once."""
 
-_TEXTS = ("event_id", "source", "event_type", "owner", "repo", "delivery_id", "summary")
+_texts = itemgetter("event_id", "source", "event_type", "owner", "repo", "delivery_id", "summary")
 
 
 class Unusable(Exception):
@@ -160,9 +161,13 @@ def event_of(message: dict[str, Any]) -> EventFrame:
     Raises:
       ProtocolError: a key is missing, or of another type.
     """
-    for key in _TEXTS:
-        if type(message.get(key)) is not str:
-            raise ProtocolError(f"an event whose {key} is {message.get(key)!r}")
+    try:
+        texts = _texts(message)
+    except KeyError as error:
+        raise ProtocolError(f"an event without {error}") from None
+    for text in texts:
+        if text.__class__ is not str:
+            raise ProtocolError(f"an event with {str(text)[:40]!r} for a text")
     integer(message, "received_at")
     if type(message.get("fields")) is not dict:
         raise ProtocolError("an event without fields")
