@@ -7,6 +7,7 @@ Names are random and never used again, so that nobody unlinks a successor's.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -96,6 +97,7 @@ def _sender() -> socket.socket:
     if _socket is None:
         _socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         _socket.setblocking(False)
+        atexit.register(_socket.close)
     return _socket
 
 
