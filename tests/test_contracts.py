@@ -1,6 +1,6 @@
 """The documents keep to the tests: each contract sentence names a test, and each name exists.
 
-In docs/CONTRACTS.md and docs/ARCHITECTURE.md a contract sentence is a numbered item (`3.` at the start of a line,
+In docs/CONTRACTS.md, docs/ARCHITECTURE.md and docs/RELIABILITY.md a contract sentence is a numbered item (`3.` at the start of a line,
 going on over indented lines) or a row of a table whose header has a `test` column. Both carry
 `[t: tests/test_x.py::test_name]`, `[t: tests/test_x.py::TestThing::test_name]`, several parted by commas.
 """
@@ -17,7 +17,7 @@ from waitbus import errors
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
-BOUND = [document for document in DOCUMENTS if document.name in {"CONTRACTS.md", "ARCHITECTURE.md"}]
+BOUND = [document for document in DOCUMENTS if document.name in {"ARCHITECTURE.md", "CONTRACTS.md", "RELIABILITY.md"}]
 PAGES = [*DOCUMENTS, ROOT / "README.md", ROOT / "AGENTS.md", ROOT / "llms.txt"]
 
 NUMBERED = re.compile(r"\d+\. ")
