@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from waitbus import upkeep
-from waitbus.config import RetentionTable, Seconds
+from waitbus.config import Bytes, RetentionTable, Seconds
 from waitbus.errors import LogBusy
 from waitbus.events import EventInsert
 from waitbus.store import Log
@@ -84,3 +84,46 @@ async def test_retention_that_fails_is_said_and_tried_again(
         await Upkeep(log.path, RetentionTable)._retention()
     assert [round(time - at[0]) for time in at] == [0, 600, 1200]
     assert caplog.messages == ["retention has to wait: the log is locked"] * 3
+
+
+async def test_many_rows_are_a_reason_to_look_before_the_time(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that may have 1 GiB is not to have 10 after ten minutes."""
+    looks: list[int] = []
+    looked = [trio.Event(), trio.Event()]
+
+    async def prune(self: Upkeep) -> None:
+        looked[len(looks)].set()
+        looks.append(self.came)
+
+    monkeypatch.setattr(Upkeep, "prune", prune)
+    kept = Upkeep(log.path, RetentionTable)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(kept._retention)
+        await looked[0].wait()
+        kept.swept(upkeep.RETENTION_ROWS - 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(looks) == 1
+        kept.swept(1)
+        await looked[1].wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_pruning_rests_between_chunks_unless_the_log_is_far_too_large(
+    log: Log, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Producers come first, until they are faster than whoever prunes."""
+
+    async def inline(work: Callable[[], int]) -> int:
+        return work()
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    for table, rests in (
+        (RetentionTable(max_age=Seconds(1e-9)), True),
+        (RetentionTable(max_age=None, max_size=Bytes(1)), False),
+    ):
+        log.append_many(EventInsert(source="t", event_type="tick") for _ in range(1200))
+        log.write(lambda db: db.execute("UPDATE events SET at_ms = at_ms - 10000"))
+        began = trio.current_time()
+        await Upkeep(log.path, lambda table=table: table).prune()  # type: ignore[misc]
+        assert log.facts().first == log.facts().last
+        assert (trio.current_time() - began > upkeep.CHUNK_PAUSE) is rests

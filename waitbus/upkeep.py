@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("waitbus.daemon")
 
 RETENTION_EVERY = 600.0
-"""s between two looks for what has expired. By size, producers prune by themselves too."""
+RETENTION_ROWS = 20_000
+"""s and rows between two looks for what has expired; by size it is the rows that matter."""
 
 CHUNK_PAUSE = 0.02
 PRUNING_SHARE = 0.1
 """Between two chunks of retention so many s, and so long that it takes at most this share of the time: nobody waits for it, and
-producers and the sweep come first."""
+producers and the sweep come first. Unless they write faster than that: then it may not rest."""
 
 CHECKPOINT_PAUSE = 0.1
 """s between two checkpoints: under load each is worth more if it is rarer."""
@@ -35,16 +36,25 @@ CHECKPOINT_PAUSE = 0.1
 
 @attrs.define
 class Upkeep:
-    """`rows` is how many rows were fanned out since the last checkpoint; `enough` wakes the next one."""
+    """`rows` is how many rows were fanned out or deleted since the last checkpoint; `enough` wakes the next one. `came` is how
+    many came since the last look for what has expired; `many` wakes the next one."""
 
     path: Path
     retention: Callable[[], RetentionTable]
     """What the configuration in force says."""
     rows: int = 0
     enough: trio.Event = attrs.field(factory=trio.Event)
+    came: int = 0
+    many: trio.Event = attrs.field(factory=trio.Event)
 
     def swept(self, rows: int) -> None:
         """So many rows came by."""
+        self._wrote(rows)
+        self.came += rows
+        if self.came >= RETENTION_ROWS:
+            self.many.set()
+
+    def _wrote(self, rows: int) -> None:
         self.rows += rows
         if not self.enough.is_set() and is_due(self.path, self.rows):
             self.enough.set()
@@ -71,7 +81,9 @@ class Upkeep:
                 await self.prune()
             except UNREADABLE as error:
                 log.warning("retention has to wait: %s", error.message)
-            await trio.sleep(RETENTION_EVERY)
+            with trio.move_on_after(RETENTION_EVERY):
+                await self.many.wait()
+            self.many, self.came = trio.Event(), 0
 
     async def prune(self) -> None:
         """Let go of what the configuration does not keep, chunk by chunk."""
@@ -81,8 +93,9 @@ class Upkeep:
             pruner = Pruner(past, keep)
             began = trio.current_time()
             while count := await trio.to_thread.run_sync(pruner.step):
-                self.swept(count)
-                await trio.sleep(max(CHUNK_PAUSE, (trio.current_time() - began) / PRUNING_SHARE))
+                self._wrote(count)
+                if not pruner.is_behind:
+                    await trio.sleep(max(CHUNK_PAUSE, (trio.current_time() - began) / PRUNING_SHARE))
                 began = trio.current_time()
         finally:
             past.close()

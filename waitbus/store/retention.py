@@ -34,6 +34,8 @@ CHUNK_MIN = 20
 SHORT, LONG = 0.003, 0.008
 """s. A chunk that held the lock for longer than LONG (rows with large payloads) makes the next one half as large."""
 
+BEHIND = 1.1
+
 EVERY = 100
 """Where no daemon does it, each append whose seq passes a multiple of this prunes a chunk, which outruns any producer."""
 
@@ -70,6 +72,8 @@ class Pruner:
     log: Log
     keep: Retention
     chunk: int = CHUNK
+    is_behind: bool = False
+    """Whether the log is larger than it may be by a tenth: whoever writes is faster than whoever prunes with pauses."""
 
     def step(self) -> int:
         """One chunk of rows, or else of payloads; how many, 0 where nothing is left to do."""
@@ -82,6 +86,8 @@ class Pruner:
             self.chunk = max(CHUNK_MIN, self.chunk // 2)
         elif took < SHORT:
             self.chunk = min(CHUNK, self.chunk * 2)
+        cap = self.keep.max_bytes
+        self.is_behind = cap is not None and self.log.use(live_bytes) > cap * BEHIND
         return done
 
 
