@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from waitbus.document import Document
+from waitbus.events import Row
 from waitbus.hub.frames import event_id, event_lean, event_v1
 from waitbus.store import PAGE_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from waitbus.events import Row
+    from collections.abc import Iterable, Iterator
 
 RECENT_BYTES = 16 * 1024 * 1024
 """What the ring of recent pages may hold, rows as Python objects and their frames taken together."""
@@ -27,6 +27,37 @@ PAGE_COST = 1000
 """Bytes of a page besides its rows: events that come one by one are pages of one."""
 
 _seq = attrgetter("seq")
+_PLACES = {name: place for place, name in enumerate(Row._fields)}
+_COLUMNS = (*Row._fields, "event_id", "kind")
+
+
+class Columns(Mapping[str, Any]):
+    """The columns of a row by name. None is copied: a predicate looks at one or two of fifteen."""
+
+    __slots__ = ("_row", "_tag")
+
+    def __init__(self, row: Row, tag: int) -> None:
+        self._row = row
+        self._tag = tag
+
+    def get(self, key: str, default: Any = None) -> Any:
+        place = _PLACES.get(key)
+        if place is not None:
+            return self._row[place]
+        if key == "event_id":
+            return event_id(self._row, self._tag)
+        return "event" if key == "kind" else default
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in _COLUMNS:
+            raise KeyError(key)
+        return self.get(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COLUMNS)
+
+    def __len__(self) -> int:
+        return len(_COLUMNS)
 
 
 class EncodedPage:
@@ -76,10 +107,7 @@ class EncodedPage:
         document = self._documents.get(index)
         if document is None:
             row = self.rows[index]
-            columns = row._asdict()
-            columns["event_id"] = event_id(row, self.tag)
-            columns["kind"] = "event"
-            document = self._documents[index] = Document(columns, row.fields)
+            document = self._documents[index] = Document(Columns(row, self.tag), row.fields)
         return document
 
 
