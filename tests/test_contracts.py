@@ -1,7 +1,7 @@
 """The documents keep to the tests: each contract sentence names a test, and each name exists.
 
-In docs/CONTRACTS.md, docs/ARCHITECTURE.md and docs/RELIABILITY.md a contract sentence is a numbered item (`3.` at the start of a line,
-going on over indented lines) or a row of a table whose header has a `test` column. Both carry
+In docs/CONTRACTS.md, docs/ARCHITECTURE.md and docs/RELIABILITY.md a contract sentence is a numbered item (`3.` at the start of
+a line, going on over indented lines) or a row of a table whose header has a `test` column. Both carry
 `[t: tests/test_x.py::test_name]`, `[t: tests/test_x.py::TestThing::test_name]`, several parted by commas.
 """
 

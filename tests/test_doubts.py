@@ -55,7 +55,7 @@ def said(predicate: Predicate) -> list[str]:
     ],
 )
 def test_what_is_doubted(predicate: Predicate, sentence: str) -> None:
-    """The words of UX.md, with a suggestion where there is one."""
+    """The words that people are shown, with a suggestion where there is one."""
     assert said(predicate) == ([sentence] if sentence else [])
 
 

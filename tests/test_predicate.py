@@ -1,4 +1,4 @@
-"""Predicates, clauses and unions of them; every one that DESIGN.md and UX.md print is here."""
+"""Predicates, clauses and unions of them; every one that was printed while this was planned is here."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_any_text_is_a_clause_or_refused(text: str) -> None:
 
 
 def test_the_prefilter_keeps_what_is_quick() -> None:
-    """No regular expressions, payloads or code of others run in the daemon (PROTOTYPES A10)."""
+    """No regular expressions, payloads or code of others run in the daemon (ARCHITECTURE A10)."""
     predicate = Predicate.parse(
         ["x=1", "x=2", "y~=a", "payload.z=1", "payload.z=2", "seq>5"], source="fs", repo="o/r", conditions="failed"
     )

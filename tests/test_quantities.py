@@ -102,7 +102,7 @@ def test_a_duration_is_more_than_nothing_and_less_than_a_century(text: str) -> N
 
 
 def test_the_error_is_the_one_people_are_shown() -> None:
-    """The words of UX.md."""
+    """The words that people are shown."""
     with pytest.raises(InvalidDuration) as caught:
         parse_duration("soon", what="--timeout")
     assert caught.value.message == "--timeout 'soon' is not a duration"
@@ -244,7 +244,7 @@ def test_what_is_no_time(text: str) -> None:
     ],
 )
 def test_say_duration(seconds: float, said: str) -> None:
-    """The forms of UX.md: at most two units, no zeros."""
+    """At most two units, no zeros."""
     assert say_duration(seconds) == said
 
 

@@ -71,7 +71,7 @@ from waitbus.terms import KEY_MAX, PATTERN_MAX, VALUE_MAX, Term, parse_term, par
     ],
 )
 def test_values(text: str, value: object) -> None:
-    """Text for text keys, plain JSON scalars for others, and everything else is itself (PROTOTYPES B9)."""
+    """Text for text keys, plain JSON scalars for others, and everything else is itself (ARCHITECTURE B9)."""
     term = parse_term(text)
     assert (term.value, type(term.value)) == (value, type(value))
 
@@ -281,7 +281,7 @@ F: dict[str, Any] = {
     ],
 )
 def test_evaluation(text: str, holds: bool) -> None:
-    """Types are exact; absent and null are the same, and only `?` and `!=` see them (PROTOTYPES B8, B10)."""
+    """Types are exact; absent and null are the same, and only `?` and `!=` see them (ARCHITECTURE B8, B10)."""
     assert parse_term(text).matches(document('{"a": {"b": 1}}', F)) is holds
 
 

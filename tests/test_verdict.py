@@ -1,4 +1,4 @@
-"""Progress, verdicts and exit codes: one table of (event, predicate) -> (ends?, exit code) for every source of DESIGN 8."""
+"""Progress, verdicts and exit codes: one table of (event, predicate) -> (ends?, exit code) for every built-in source."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ TABLE = [
 def test_what_ends_a_wait_and_with_which_code(
     seen: Document, predicate: Predicate, is_end: bool, code: int | None
 ) -> None:
-    """The contract of DESIGN 5, row by row; `--no-exit-status` makes every end a 0."""
+    """The contract, row by row; `--no-exit-status` makes every end a 0."""
     assert ends(seen, predicate) is is_end
     if is_end:
         assert exit_code(seen, predicate) == code
@@ -223,7 +223,7 @@ def test_what_is_over(seen: Document, terminal: bool) -> None:
     ],
 )
 def test_a_clause_that_names_the_status_has_not_failed(predicate: Predicate, fails: bool) -> None:
-    """In `--all-of` a term on status asks for the state as well (PROTOTYPES B13)."""
+    """In `--all-of` a term on status asks for the state as well (ARCHITECTURE B13)."""
     assert clause_failed(FIRING, predicate) is fails
     assert not clause_failed(RESOLVED, predicate)
 

@@ -1,7 +1,7 @@
 """Which subscribers may want an event: equality terms are hashed, so that an event costs what it matches.
 
 Each alternative of a subscriber is filed once: under one of its equality keys, the one whose values have the fewest waiters at
-that moment, or, without equality, in a list that is evaluated for every event (PROTOTYPES B11).
+that moment, or, without equality, in a list that is evaluated for every event (ARCHITECTURE B11).
 """
 
 from __future__ import annotations

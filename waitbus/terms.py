@@ -90,7 +90,7 @@ class Term:
 
     @property
     def is_light(self) -> bool:
-        """Whether the daemon evaluates it: nothing that can run for long (PROTOTYPES A10)."""
+        """Whether the daemon evaluates it: nothing that can run for long (ARCHITECTURE A10)."""
         return self.op != "~=" and self.path.root != "payload" and self.key not in ("@cond", "@eval")
 
     @property

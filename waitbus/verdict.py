@@ -116,7 +116,7 @@ def exit_code(event: Document | EventFrame, predicate: Predicate, *, honour: boo
 
 
 def clause_failed(event: Document | EventFrame, predicate: Predicate) -> bool:
-    """Whether the event that met one clause of `--all-of` makes the whole a failure (PROTOTYPES B13)."""
+    """Whether the event that met one clause of `--all-of` makes the whole a failure (ARCHITECTURE B13)."""
     return verdict_of(event) == "failure" and not (predicate.names_conclusion or predicate.names_status)
 
 

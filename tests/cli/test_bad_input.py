@@ -52,7 +52,7 @@ def test_the_table_has_what_was_promised() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=map(label, ROWS))
 def test_its_sentences_are_of_the_house(row: dict[str, Any]) -> None:
-    """UX.md: what, with the value; then what to do. Both are sentences: one line, lower case, no full stop."""
+    """What, with the value; then what to do. Both are sentences: one line, lower case, no full stop."""
     for text in (row["error"], row["hint"]):
         assert text == text.strip()
         assert text

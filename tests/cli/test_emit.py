@@ -47,7 +47,7 @@ def masked(text: str) -> str:
 
 
 def test_an_emit_is_one_line(call: Call) -> None:
-    """The transcript of UX.md, but for the facts of the writer's own that the line shows besides."""
+    """The line as people were promised it, but for the facts of the writer's own that the line shows besides."""
     done = call(
         "emit", "deploy_finished", "--conclusion", "success", "--field", "env=staging", "--field", "version=1.4.2"
     )

@@ -67,7 +67,7 @@ def test_a_place_is_a_duration_or_a_time_too(call: Call, argv: list[str]) -> Non
 
 
 def test_a_time_is_that_of_the_commit(call: Call) -> None:
-    """`received_at` is the writer's word (PROTOTYPES B16)."""
+    """`received_at` is the writer's word (ARCHITECTURE B16)."""
     tell("a", received_at=10**18)
     assert types(call("replay", "1h").out) == ["a"]
 
@@ -147,7 +147,7 @@ def test_strict_since_makes_a_gap_an_error(call: Call) -> None:
 
 
 def test_a_cursor_of_another_log_or_of_no_event_is_refused(call: Call) -> None:
-    """PROTOTYPES B15: never a silent jump to either end."""
+    """Never a silent jump to either end."""
     (a,) = tell("a")
     done = call("replay", OTHER)
     assert (done.code, done.out) == (2, "")

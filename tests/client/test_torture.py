@@ -1,4 +1,4 @@
-"""Twenty clients, some thousand events, and a daemon that is killed, ended, stopped and started meanwhile (PROTOTYPES B1)."""
+"""Twenty clients, some thousand events, and a daemon that is killed, ended, stopped and started meanwhile (ARCHITECTURE B1)."""
 
 from __future__ import annotations
 
