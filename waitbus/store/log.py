@@ -221,6 +221,10 @@ class Log:
         with self._lock:
             self._close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_db", None) is not None:
+            self._close()
+
     def _again(self, work: Callable[[sqlite3.Connection], T], failed: Exception | None) -> T:
         """The attempts after the first one; `failed` is what that one raised, None where the file was replaced meanwhile."""
         deadline, pause, anew = time.monotonic() + self._busy_timeout, _PAUSE, 0
