@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -306,7 +307,7 @@ def test_rows_are_counted_without_reading_them(home: Path, cli: Cli) -> None:
     cli("emit", "x", "--delivery-id", "twice")
     cli("db", "prune", "--max-rows", "5")
     told = checked("status", cli("status", "--json").out)["log"]
-    with sqlite3.connect(home / "s" / "events.db") as db:
+    with contextlib.closing(sqlite3.connect(home / "s" / "events.db", isolation_level=None)) as db:
         assert told["rows"] == db.execute("SELECT count(*) FROM events").fetchone()[0] == 5
     db.close()
 
