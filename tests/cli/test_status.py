@@ -309,7 +309,6 @@ def test_rows_are_counted_without_reading_them(home: Path, cli: Cli) -> None:
     told = checked("status", cli("status", "--json").out)["log"]
     with contextlib.closing(sqlite3.connect(home / "s" / "events.db", isolation_level=None)) as db:
         assert told["rows"] == db.execute("SELECT count(*) FROM events").fetchone()[0] == 5
-    db.close()
 
 
 def test_who_keeps_the_wal_from_shrinking_is_named(
