@@ -175,6 +175,13 @@ def test_info_for_people(cli: Cli, log: Path) -> None:
     ]  # fmt: skip
 
 
+def leaf_in_the_middle(raw: bytes) -> tuple[int, int]:
+    """Offset and length of a page of rows that no bound of the log stands on (https://sqlite.org/fileformat.html#b_tree_pages)."""
+    size = int.from_bytes(raw[16:18], "big")
+    leaves = [at for at in range(size, len(raw), size) if raw[at] == 13]
+    return leaves[len(leaves) // 2], size
+
+
 def test_a_log_that_is_damaged_is_told_by_its_check(cli: Cli, home: Path) -> None:
     """A page of rows overwritten: what is there can still be told, and then exit 74."""
     path = home / "s" / "events.db"
@@ -182,8 +189,9 @@ def test_a_log_that_is_damaged_is_told_by_its_check(cli: Cli, home: Path) -> Non
     with logs.look(path) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     with open(path, "r+b") as file:
-        file.seek(os.path.getsize(path) // 2)
-        file.write(b"\xff" * 8192)
+        start, size = leaf_in_the_middle(file.read())
+        file.seek(start)
+        file.write(b"\xff" * size)
     done = cli("db", "info", "--check", "--json")
     assert done.code == 74
     assert checked("db-info", done.out)["check"]["faults"]
