@@ -29,7 +29,7 @@ PAGE_SIZE = 2048
 WAL_LIMIT = 8 * 1024 * 1024
 """Bytes the WAL file keeps on disk once it was checkpointed."""
 
-PRODUCER_CHECKPOINT_PAGES = 32 * 1024 * 1024 // PAGE_SIZE
+PRODUCER_CHECKPOINT_PAGES = 24 * 1024 * 1024 // PAGE_SIZE
 """A producer checkpoints only when the WAL is this long: with a daemon about it never has to."""
 
 # Not STRICT: a library older than 3.37 calls a schema with that word corrupt, and would set a healthy log aside.
