@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -175,11 +174,14 @@ def test_info_for_people(cli: Cli, log: Path) -> None:
     ]  # fmt: skip
 
 
-def leaf_in_the_middle(raw: bytes) -> tuple[int, int]:
-    """Offset and length of a page of rows that no bound of the log stands on (https://sqlite.org/fileformat.html#b_tree_pages)."""
+def leaf_aside(raw: bytes) -> tuple[int, int]:
+    """Offset and length of a page of rows that neither a bound of the log nor its bisection meets.
+
+    https://sqlite.org/fileformat.html#b_tree_pages
+    """
     size = int.from_bytes(raw[16:18], "big")
     leaves = [at for at in range(size, len(raw), size) if raw[at] == 13]
-    return leaves[len(leaves) // 2], size
+    return leaves[len(leaves) // 3], size
 
 
 def test_a_log_that_is_damaged_is_told_by_its_check(cli: Cli, home: Path) -> None:
@@ -189,7 +191,7 @@ def test_a_log_that_is_damaged_is_told_by_its_check(cli: Cli, home: Path) -> Non
     with logs.look(path) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     with open(path, "r+b") as file:
-        start, size = leaf_in_the_middle(file.read())
+        start, size = leaf_aside(file.read())
         file.seek(start)
         file.write(b"\xff" * size)
     done = cli("db", "info", "--check", "--json")
