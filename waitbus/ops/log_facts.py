@@ -12,12 +12,11 @@ from waitbus.errors import LogCorrupt, LogUnavailable
 from waitbus.events import log_id
 from waitbus.paths import log_path
 from waitbus.store import schema
-from waitbus.store.failures import translated
+from waitbus.store.failures import primary, translated
 from waitbus.store.retention import live_bytes
 from waitbus.store.rows import seq_before
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -146,7 +145,12 @@ def count(db: sqlite3.Connection, pruned_to: int, last: int) -> int:
 def check(path: Path) -> list[str]:
     """What SQLite's own check finds wrong with the file; nothing, if it is whole."""
     with reading(path) as db:
-        said = [row[0] for row in db.execute("PRAGMA quick_check(20)").fetchall()]
+        try:
+            said = [row[0] for row in db.execute("PRAGMA quick_check(20)").fetchall()]
+        except sqlite3.DatabaseError as error:
+            if primary(error) != sqlite3.SQLITE_CORRUPT:
+                raise
+            said = [str(error)]  # some damage ends the check itself
     return [] if said == ["ok"] else said
 
 
