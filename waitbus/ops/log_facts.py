@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
