@@ -13,10 +13,10 @@ from waitbus.store.failures import translated
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS = 3000
-"""Rows after which it is worth it: about 12 MiB of WAL. Each time the WAL begins anew, some producer waits for an fsync."""
+ROWS = 1500
+"""Rows after which it is worth it: about 6 MiB of WAL. Each time the WAL begins anew, some producer waits for an fsync."""
 
-LONG_WAL = 12 * 1024 * 1024
+LONG_WAL = 6 * 1024 * 1024
 """Bytes after which it is worth it however few the rows were: they had large payloads."""
 
 RESTART_BYTES = 4 * 1024 * 1024
