@@ -70,7 +70,7 @@ def notify(*lines: str, environment: Mapping[str, str] = os.environ) -> bool:
         return False
     if address[0] == "@":
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:
             sender.sendto("\n".join(lines).encode(), address)

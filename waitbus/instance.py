@@ -170,7 +170,7 @@ def bind(path: Path) -> Listener:
     """
     own_directory(path.parent)
     refuse_if_answering(check_socket_path(path))
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
             raise SocketUnavailable(f"{path} is there and is no socket", hint="move it away")
@@ -193,7 +193,7 @@ def bind(path: Path) -> Listener:
 
 def refuse_if_answering(path: Path) -> None:
     """Raise DaemonRunning if another program accepts connections on the socket at `path`."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE)
         try:
             probe.connect(os.fspath(path))

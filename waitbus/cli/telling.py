@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -243,15 +244,12 @@ def _not_said_today() -> bool:
     """Whether nobody was told for a day that there is no daemon; from now on somebody was."""
     from waitbus.paths import state_dir
 
-    try:
+    # Where nothing can be noted it is said each time: better than never.
+    with contextlib.suppress(OSError, PathError):
         stamp = state_dir() / "no-daemon-said"
-        if time.time() - stamp.stat().st_mtime < SAY_NO_DAEMON_EVERY:
-            return False
-    except (OSError, PathError):
-        pass
-    try:
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - stamp.stat().st_mtime < SAY_NO_DAEMON_EVERY:
+                return False
         os.close(os.open(stamp, os.O_WRONLY | os.O_CREAT, 0o600))
         os.utime(stamp)
-    except (OSError, UnboundLocalError):
-        pass
     return True

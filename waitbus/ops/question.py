@@ -40,7 +40,7 @@ class Answer:
 def ask(path: Path, deadline: float = DEADLINE) -> Answer:
     """Ask whoever listens on `path` for its report; answers within `deadline` s whatever is there."""
     until = time.monotonic() + deadline
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(deadline)
         try:
             if len(os.fsencode(path)) > SOCKET_PATH_MAX:
