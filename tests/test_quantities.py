@@ -10,6 +10,7 @@ from waitbus.errors import InvalidDuration, InvalidSize, InvalidTime
 from waitbus.quantities import (
     TIME_MIN_NS,
     parse_duration,
+    parse_finite_duration,
     parse_size,
     parse_time,
     say_duration,
@@ -110,6 +111,22 @@ def test_the_error_is_the_one_people_are_shown() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("text", ["none", "None", " none "])
+def test_what_has_to_end_takes_no_none(text: str) -> None:
+    """Where "for ever" means nothing it is refused, and never read as something else."""
+    with pytest.raises(InvalidDuration) as caught:
+        parse_finite_duration(text, what="--stop-timeout")
+    assert caught.value.message == f"--stop-timeout {text!r} is not possible here"
+    assert caught.value.hint == "write 500ms, 30s, 10m or 1h30m"
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "36501d"])
+def test_what_has_to_end_is_not_told_to_write_none(text: str) -> None:
+    with pytest.raises(InvalidDuration) as caught:
+        parse_finite_duration(text)
+    assert caught.value.hint == "write 500ms, 30s, 10m or 1h30m"
+
+
 @given(st.text(max_size=12) | st.from_regex(r"\A[0-9.]{1,4}(ms|s|m|h|d)?([0-9]{1,2}(ms|s|m))?\Z"))
 def test_a_duration_is_finite_or_refused(text: str) -> None:
     """No text at all gives a number that no timer could take."""
@@ -118,6 +135,7 @@ def test_a_duration_is_finite_or_refused(text: str) -> None:
     except InvalidDuration:
         return
     assert seconds is None or 0 < seconds < 1e10
+    assert seconds is None or parse_finite_duration(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import attrs
 
 from waitbus.errors import ConfigError, InvalidValue
 from waitbus.paths import config_path
-from waitbus.quantities import parse_duration, parse_size
+from waitbus.quantities import parse_duration, parse_finite_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Seconds = NewType("Seconds", float)
-"""A duration in s; in the file a number or a text such as `30d` or `none`."""
+"""A duration in s; in the file a number or a text such as `30d`, or `none` where it may be None."""
 
 Bytes = NewType("Bytes", int)
 """A size in bytes; in the file a number or a text such as `1GiB`."""
@@ -248,10 +248,15 @@ def _converter() -> cattrs.Converter:
     from waitbus.events import converter
 
     made = converter().copy()
-    readers: dict[Any, Callable[[Any], Any]] = {Seconds: _seconds, Bytes: _size, float: _number}
+    readers: dict[Any, Callable[[Any], Any]] = {
+        Seconds: _seconds,
+        Seconds | None: _seconds_or_none,
+        Bytes | None: _size_or_none,
+        float: _number,
+        float | None: _number_or_none,
+    }
     for kind, read in readers.items():
-        _register(made, kind, _definite(read))
-        _register(made, kind | None, read)
+        _register(made, kind, read)
     _register(made, str, _text)
     _register(made, dict[str, Any], _table)
     _register(made, dict[str, dict[str, Any]], _tables)
@@ -270,28 +275,31 @@ def _register(converter: cattrs.Converter, kind: Any, read: Callable[[Any], Any]
         converter.register_structure_hook_func(lambda other: bool(other == kind), hook)
 
 
-def _definite(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def definite(value: Any) -> Any:
-        made = read(value)
-        if made is None:
-            raise InvalidValue("'none' is not possible here", hint='write a number, or a text such as "30s"')
-        return made
-
-    return definite
+def _seconds(value: Any) -> float:
+    return parse_finite_duration(_written(value))
 
 
-def _seconds(value: Any) -> float | None:
-    return parse_duration(value if isinstance(value, str) else f"{_finite(value):f}".rstrip("0").rstrip("."))
+def _seconds_or_none(value: Any) -> float | None:
+    return parse_duration(_written(value))
 
 
-def _size(value: Any) -> int | None:
+def _size_or_none(value: Any) -> int | None:
+    return None if value == "none" else parse_size(_written(value))
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value == "none" else _number(value)
+
+
+def _number(value: Any) -> float:
     if value == "none":
-        return None
-    return parse_size(value if isinstance(value, str) else f"{_finite(value):f}".rstrip("0").rstrip("."))
+        raise InvalidValue("'none' is not possible here", hint="write a number")
+    return float(_finite(value))
 
 
-def _number(value: Any) -> float | None:
-    return None if value == "none" else float(_finite(value))
+def _written(value: Any) -> str:
+    """A number as a person would have written it, without an exponent."""
+    return value if isinstance(value, str) else f"{_finite(value):f}".rstrip("0").rstrip(".")
 
 
 def _finite(value: Any) -> float:

@@ -94,7 +94,7 @@ def _open(config: Config, load: Callable[[], Config], how: str) -> Daemon:
         # The bell is up before the hub reads its head: nothing that is committed from there on is missed.
         bell = Bell(bells_dir())
         stack.callback(bell.close)
-        hub = Hub(log_path(), heartbeat=config.heartbeat_sec, stall_timeout=_seconds(config.stall_timeout), how=how)
+        hub = Hub(log_path(), heartbeat=config.heartbeat_sec, stall_timeout=config.stall_timeout, how=how)
         stack.callback(hub.close)
         handed = activation.inherited()
         listener = instance.bind(socket_path()) if handed is None else instance.Listener(handed)
@@ -137,7 +137,7 @@ async def _drain(daemon: Daemon, nursery: trio.Nursery) -> None:
     activation.notify("STOPPING=1")
     daemon.listener.unlink()
     daemon.accepting.cancel()
-    with trio.move_on_after(_seconds(daemon.config.drain_timeout)):
+    with trio.move_on_after(daemon.config.drain_timeout):
         await daemon.hub.drain()
     nursery.cancel_scope.cancel()
 
@@ -150,7 +150,7 @@ def _reload(daemon: Daemon) -> None:
         log.error("%s (%s); going on with what was in force", error.message, error.hint)
     else:
         daemon.hub.heartbeat = daemon.config.heartbeat_sec
-        daemon.hub.stall_timeout = _seconds(daemon.config.stall_timeout)
+        daemon.hub.stall_timeout = daemon.config.stall_timeout
         log.info("the configuration was read anew")
     activation.notify("READY=1")
 
@@ -214,8 +214,3 @@ def _descriptors() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def _seconds(setting: float | None) -> float:
-    """A duration of the configuration; `none` is for ever."""
-    return float("inf") if setting is None else setting

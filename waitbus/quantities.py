@@ -21,6 +21,7 @@ SECONDS_MAX = 10**12
 """A bare number up to here is seconds since 1970, a larger one nanoseconds."""
 
 _HINT_DURATION = "write 500ms, 30s, 10m, 1h30m, or none"
+_HINT_FINITE = "write 500ms, 30s, 10m or 1h30m"
 _HINT_SIZE = "write 500k, 64MiB, 1GiB, or a number of bytes"
 _HINT_TIME = "write now, 2025-01-31T12:00:00Z, 2025-01-31, or seconds or nanoseconds since 1970"
 
@@ -41,16 +42,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def parse_duration(text: str, *, what: str = "") -> float | None:
     """Seconds of `500ms`, `30`, `1.5s`, `1h30m`, `2d`; None of `none`. `what` names the option in the error."""
-    bare = text.strip().lower()
-    if bare == "none":
-        return None
-    seconds = _seconds(bare)
-    if seconds is None:
-        raise InvalidDuration(_not_a("duration", text, what), hint=_HINT_DURATION)
-    if not 0 < seconds <= DURATION_MAX_S:
-        fault = "must be longer than nothing" if not seconds else "is longer than a hundred years"
-        raise InvalidDuration(f"{_named(text, what)} {fault}", hint=_HINT_DURATION)
-    return seconds
+    return None if _is_none(text) else _duration(text, what, _HINT_DURATION)
+
+
+def parse_finite_duration(text: str, *, what: str = "") -> float:
+    """`parse_duration` where "for ever" means nothing: `none` is refused too."""
+    if _is_none(text):
+        raise InvalidDuration(f"{_named(text, what)} is not possible here", hint=_HINT_FINITE)
+    return _duration(text, what, _HINT_FINITE)
 
 
 def parse_size(text: str, *, what: str = "") -> int:
@@ -76,6 +75,20 @@ def parse_time(text: str, *, what: str = "", now_ns: int | None = None) -> int:
     if not TIME_MIN_NS <= moment <= INT64_MAX:
         raise InvalidTime(f"{_named(text, what)} lies outside of 1970 to 2262", hint=_HINT_TIME)
     return moment
+
+
+def _is_none(text: str) -> bool:
+    return text.strip().lower() == "none"
+
+
+def _duration(text: str, what: str, hint: str) -> float:
+    seconds = _seconds(text.strip().lower())
+    if seconds is None:
+        raise InvalidDuration(_not_a("duration", text, what), hint=hint)
+    if not 0 < seconds <= DURATION_MAX_S:
+        fault = "must be longer than nothing" if not seconds else "is longer than a hundred years"
+        raise InvalidDuration(f"{_named(text, what)} {fault}", hint=hint)
+    return seconds
 
 
 def _seconds(bare: str) -> float | None:

@@ -251,7 +251,7 @@ WRONG = [
     (("deploy", "--"), "no command to run is given", "write it last: waitbus on [OPTIONS] [TYPE]... -- COMMAND [ARG]..."),
     (("--", "true"), "nothing to wait for", "name an event type, or use --source, --match, --sha or a clause"),
     (("x", "--restart", "--", "true"), "--restart without --loop restarts nothing", "add --loop"),
-    (("x", "--stop-timeout", "x", "--", "true"), "--stop-timeout 'x' is not a duration", "write 500ms, 30s, 10m, 1h30m, or none"),
+    (("x", "--stop-timeout", "x", "--", "true"), "--stop-timeout 'x' is not a duration", "write 500ms, 30s, 10m or 1h30m"),
     (("x", "--bogus", "--", "true"), "no option '--bogus'", "see `waitbus on --help`"),
 ]  # fmt: skip
 

@@ -320,7 +320,7 @@ def test_two_commits_of_one_prefix(call: Call) -> None:
 def test_two_commits_are_both_waited_for(call: Call) -> None:
     run_of(run_id=1)
     run_of("a" * 40, run_id=2, conclusion="failure")
-    result = call("wait", "--sha", SHA, "--sha", "a" * 40, "--settle", "none", "--timeout", "5s")
+    result = call("wait", "--sha", SHA, "--sha", "a" * 40, "--settle", "10ms", "--timeout", "5s")
     assert result.code == 1
     assert result.err.splitlines()[-1].endswith(f"; failed: --sha {'a' * 40}")
 
@@ -439,6 +439,13 @@ def test_the_variable_sets_a_limit(call: Call, monkeypatch: pytest.MonkeyPatch) 
     assert call("wait", "x", *NOW).code == 124
     monkeypatch.setenv("WAITBUS_TIMEOUT", "soon")
     assert call("wait", "x", *NOW).err.splitlines()[0] == "error: WAITBUS_TIMEOUT 'soon' is not a duration"
+
+
+def test_none_on_the_command_line_wins_over_the_variable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--timeout none` is a value, not an option that was left out: the variable is not even read."""
+    monkeypatch.setenv("WAITBUS_TIMEOUT", "soon")
+    tell()
+    assert call("wait", "deploy_finished", *PAST, "--timeout", "none").code == 0
 
 
 def test_a_source_that_was_seen_is_not_doubted(call: Call) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from waitbus.cli.command import Usage
-from waitbus.cli.options import DURATION, SINCE, argument, option
+from waitbus.cli.options import FINITE_DURATION, SINCE, argument, option
 from waitbus.client.plan import Plan
 from waitbus.client.start import Start
 from waitbus.errors import InvalidWait
@@ -96,7 +96,7 @@ def what_options(function: F) -> F:
         one("--workflow", metavar="NAME", help="About the workflow of that name."),
         one("--job", metavar="NAME", help="About the job of that name."),
         many("--sha", "shas", metavar="COMMIT", help=sha),
-        one("--settle", type=DURATION, default=SETTLE_DEFAULT, metavar="DURATION", help=settle),
+        one("--settle", type=FINITE_DURATION, default=SETTLE_DEFAULT, metavar="DURATION", help=settle),
     )
 
 
@@ -264,7 +264,7 @@ def _one(commits: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def _state(text: str, sha: str, repo: str | None, given: Mapping[str, Any]) -> tuple[Clause, State]:
     from waitbus.client.sha import CommitState
 
-    state = CommitState(sha, repo=repo, workflow=given["workflow"], job=given["job"], settle=given["settle"] or 0.0)
+    state = CommitState(sha, repo=repo, workflow=given["workflow"], job=given["job"], settle=given["settle"])
     return Clause(f"--sha {text}", state.predicate, "github"), state
 
 

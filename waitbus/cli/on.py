@@ -12,7 +12,7 @@ import trio
 from waitbus.cli import output
 from waitbus.cli.asking import Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
-from waitbus.cli.options import DURATION, option, quiet_option, timeout_option
+from waitbus.cli.options import FINITE_DURATION, option, quiet_option, timeout_option
 from waitbus.cli.reacting import Child, Command, terminal_is_ours
 from waitbus.cli.telling import Teller
 from waitbus.cli.waiting import Ear, stopped
@@ -47,12 +47,17 @@ STOP_TIMEOUT = 10.0
 )
 @option("--restart", is_flag=True, group=CHILD, help="With --loop: stop the one that runs, and start anew.")
 @option(
-    "--stop-timeout", type=DURATION, metavar="DURATION", group=CHILD, help="From SIGTERM to SIGKILL [default: 10s]."
+    "--stop-timeout",
+    type=FINITE_DURATION,
+    default=STOP_TIMEOUT,
+    metavar="DURATION",
+    group=CHILD,
+    help=f"From SIGTERM to SIGKILL [default: {STOP_TIMEOUT:g}s].",
 )
 @since_options
 @timeout_option(help="Wait at most 10m; with --loop, 10m without a match while nothing runs; or none.")
 @quiet_option
-def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float | None, **given: Any) -> int:
+def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float, **given: Any) -> int:
     """Run a command when it happens, and hand it the event.
 
     What stands behind -- is the command's own. It has the event in the file $WAITBUS_EVENT_FILE (JSON, gone when it ends), and in
@@ -67,7 +72,7 @@ def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float 
     plan = wanted.plan()
     if wanted.timeout is None and not loop and not output.is_terminal(sys.stderr):
         output.talk("waitbus: no --timeout, so this may wait for ever; WAITBUS_TIMEOUT sets one for all", dim=True)
-    runs = Command(command, STOP_TIMEOUT if stop_timeout is None else stop_timeout, own_group=restart)
+    runs = Command(command, stop_timeout, own_group=restart)
     return trio.run(_Reaction(wanted, plan, runs, loop=loop, restart=restart).main)
 
 

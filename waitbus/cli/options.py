@@ -45,7 +45,9 @@ class Quantity(_ParamType):
 
 
 DURATION = Quantity("duration", "parse_duration")
-"""Seconds as a float; None for `none`."""
+"""Seconds as a float; None for `none`. Only for what may be for ever: None must not be taken for an option that was left out."""
+FINITE_DURATION = Quantity("duration", "parse_finite_duration")
+"""Seconds as a float; `none` is refused."""
 SIZE = Quantity("size", "parse_size")
 """Bytes."""
 TIME = Quantity("time", "parse_time")
