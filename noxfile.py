@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["nox>=2025.2.9", "packaging"]
 # ///
-"""What is run before a change goes in: `nox`; by name: `nox -s lowest`, `bench`, `soak`, `docs`."""
+"""What is run before a change goes in: `nox`; by name: `nox -s lowest`, `faults`, `bench`, `soak`, `docs`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def lowest(session: nox.Session) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"), "-e.", "--constraint", str(floors))
     session.run("python", "-m", "pip", "freeze", "--exclude-editable")
     run_tests(session, gate=not session.posargs)
+
+
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Make the faults of docs/RELIABILITY.md as large as it says: those that the other runs make smaller."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "test"), "-e.")
+    session.run("python", "-m", "pytest", "-m", "scaled", *session.posargs, env={"WAITBUS_FULL_SCALE": "1"})
 
 
 @nox.session(default=False)

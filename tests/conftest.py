@@ -25,6 +25,8 @@ pytest_plugins = ["tests.gate"]
 OLD_VENV = os.environ.get("WAITBUS_OLD_VENV")
 """Where the session put the 0.2 program; read before the fixture below clears WAITBUS_*."""
 
+FULL_SCALE = os.environ.get("WAITBUS_FULL_SCALE") == "1"
+
 # A shared 2-core machine makes any deadline for one example a coin toss; pytest-timeout bounds the whole test.
 hypothesis.settings.register_profile("waitbus", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("waitbus")
@@ -101,6 +103,13 @@ def _end(child: subprocess.Popen[str]) -> None:
                 stream.close()
             except BrokenPipeError:  # what a test left in the buffer of a dead child's stdin
                 pass
+
+
+@pytest.fixture
+def scaled(request: pytest.FixtureRequest) -> int:
+    """How much of it: `usual` or, in `nox -s faults`, `full` of the test's mark `scaled(usual=..., full=...)`."""
+    mark = request.node.get_closest_marker("scaled")
+    return int(mark.kwargs["full" if FULL_SCALE else "usual"])
 
 
 @pytest.fixture

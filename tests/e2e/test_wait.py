@@ -63,18 +63,18 @@ def test_what_came_before_the_process_does_not_count(cli: Callable[..., Any], tr
     assert cli("wait", "deploy_finished", "--timeout", "200ms").code == 124
 
 
-@pytest.mark.parametrize("rounds", [10])
-def test_the_plain_shell_line_works(rounds: int, home: Path, transport: Any) -> None:
-    """F24, a few of the hundred: `wait ... & emit ...`, typed in a shell."""
+@pytest.mark.scaled(usual=10, full=100)
+def test_the_plain_shell_line_works(scaled: int, home: Path, transport: Any) -> None:
+    """F24: `wait ... & emit ...`, typed in a shell."""
     waitbus = " ".join(WAITBUS)
     script = f"""
-        for i in $(seq {rounds}); do
+        for i in $(seq {scaled}); do
             {waitbus} wait "deploy_$i" --timeout 20s -q & {waitbus} emit "deploy_$i" -q > /dev/null
             wait $! || exit 1
         done
     """
     done = run(["bash", "-c", script], timeout=110, cwd=Path(__file__).parents[2])
-    assert (done.code, done.out.split()) == (0, [f"deploy_{number}" for number in range(1, rounds + 1)]), done
+    assert (done.code, done.out.split()) == (0, [f"deploy_{number}" for number in range(1, scaled + 1)]), done
 
 
 def test_a_restart_of_the_daemon_is_invisible(spawn: Spawn, home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,11 +16,10 @@ import pytest
 from tests import support
 from tests.bus import Daemon, Wire, daemon
 from waitbus.events import EventInsert
+from waitbus.hub.listener import SPARE_FDS
 from waitbus.producer import emit
 
-LIMIT = 128
-PLACES = LIMIT - 64
-FEW_DESCRIPTORS = ("sh", "-c", f'ulimit -n {LIMIT} && exec "$@"', "sh", *support.WAITBUS)
+OUTSIDE = 40
 
 
 @pytest.fixture
@@ -28,21 +28,37 @@ def bus(home: Path) -> Iterator[Daemon]:
         yield running
 
 
-def test_with_descriptors_used_up_accepting_pauses_and_nothing_else(home: Path) -> None:
+@pytest.fixture(params=[64, 10_000])
+def places(request: pytest.FixtureRequest) -> Iterator[int]:
+    """How many a daemon of few descriptors has; this process gets as many as it needs for the other ends."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = request.param + OUTSIDE + 200
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"needs {needed} descriptors, may have {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    yield request.param
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_with_descriptors_used_up_accepting_pauses_and_nothing_else(home: Path, places: int) -> None:
     """Who is in is served; who waits outside comes in as others leave; no processor time, no log line meanwhile."""
-    with daemon(home, program=FEW_DESCRIPTORS) as bus, ExitStack() as stack:
-        inside = [stack.enter_context(bus.armed()) for _ in range(PLACES)]
-        outside = [stack.enter_context(bus.subscribe()) for _ in range(40)]
+    few_descriptors = ("sh", "-c", f'ulimit -n {places + SPARE_FDS} && exec "$@"', "sh", *support.WAITBUS)
+    with daemon(home, program=few_descriptors) as bus, ExitStack() as stack:
+        inside = [stack.enter_context(bus.armed()) for _ in range(places)]
+        outside = [stack.enter_context(bus.subscribe()) for _ in range(OUTSIDE)]
         before = bus.cpu()
         assert outside[0].silent(1.0)
         assert bus.cpu() - before < 0.1
+        print(f"{places} subscribers: {bus.memory() / 1e6:.0f} MB")
+        assert bus.memory() < 60_000_000 + 20_000 * places
         emit(EventInsert(source="t", event_type="tick"), db_path=bus.log)
         assert {wire.frames(1)[0]["event_type"] for wire in inside} == {"tick"}
-        for wire in inside[:40]:
+        for wire in inside[:OUTSIDE]:
             wire.socket.close()
         assert {wire.frames(1)[0]["kind"] for wire in outside} == {"subscribe_ack"}
         for wire in outside + inside:
             wire.socket.close()
+        support.eventually(lambda: not bus.report()["subscriber_count"])
         assert len(bus.stop().splitlines()) == 1  # that it stops
 
 
