@@ -13,8 +13,8 @@ import pytest
 from tests import schemas, support
 from tests.schemas import checked
 from waitbus.cli import begun, spelling
-from waitbus.events import EventInsert
-from waitbus.producer import emit
+from waitbus.events import EventInsert, parse_event_id
+from waitbus.producer import emit, emit_batch
 from waitbus.sources import known_sources
 
 Call = Callable[..., support.Result]
@@ -247,6 +247,22 @@ def test_count(call: Call) -> None:
     late = call("wait", "deploy_finished", "--count", "4", *PAST, "--timeout", "50ms")
     assert late.code == 124
     assert ": 3 of 4 events came; to go on: --since " in late.err.splitlines()[-1]
+
+
+def test_a_large_count_tells_every_event_and_ends_where_it_began(call: Call) -> None:
+    """More than are kept: each is told once, and the cursor to go on from is before the first of them."""
+    first = tell(conclusion="failure")
+    emit_batch(EventInsert(source="agent", event_type="deploy_finished", fields={"n": n}) for n in range(1200))
+    late = call("wait", "deploy_finished", "--count", "1202", *PAST, "--json", "--timeout", "1s")
+    *lines, end = map(json.loads, late.out.splitlines())
+    assert [line["fields"].get("n") for line in lines] == [None, *range(1200)]
+    assert (end["outcome"], parse_event_id(end["cursor"]).seq) == ("timed_out", parse_event_id(first).seq - 1)
+    assert f"1201 of 1202 events came; to go on: --since {end['cursor']}" in late.err
+
+    result = call("wait", "deploy_finished", "--count", "1201", *PAST)
+    assert result.code == 1
+    assert sum(line.startswith("  ") for line in result.err.splitlines()) == 1200
+    assert "; failed: --all-of" in result.err.splitlines()[-1]
 
 
 def test_a_wait_that_met_something_goes_on_from_before_it(call: Call) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waitbus.client.plan import Answer, Outcome, Plan
+from waitbus.client.plan import MET_KEPT, Answer, Outcome, Plan
 from waitbus.document import Document
 from waitbus.errors import InvalidPredicate, InvalidWait
 from waitbus.events import EventFrame, Fields
@@ -252,6 +252,21 @@ def test_what_could_never_end_or_means_nothing_is_refused(asked: dict[str, Any],
 def test_a_large_count_costs_nothing_ahead() -> None:
     plan = Plan.of(predicate("name=a"), count=10**17)
     assert (plan.total, len(plan.wanted.wire()), len(plan.open)) == (10**17, 1, 1)
+
+
+def test_a_large_count_keeps_the_newest_events_and_how_many_there_were() -> None:
+    """Memory does not grow with what was counted; what is forgotten still counts, its failure too."""
+    plan = Plan.of(predicate("event_type=e"), count=10**7)
+    assert feed(plan, event(1, **BAD), *(event(seq, **GOOD) for seq in range(2, 3001))) is None
+    outcome = plan.time_out()
+    assert (outcome.met_count, len(outcome.met)) == (3000, MET_KEPT)
+    assert [one.frame and one.frame.seq for one in outcome.met] == list(range(3001 - MET_KEPT, 3001))
+    assert plan.failed == (plan.all_of[0],)
+
+
+def test_a_failure_that_is_forgotten_decides_all_the_same() -> None:
+    frames = [event(seq, **GOOD) for seq in range(2, 2001)]
+    assert said(feed(Plan.of(predicate("event_type=e"), count=2000), event(1, **BAD), *frames)) == ("matched", 1, 2000)
 
 
 def test_a_clause_in_error_names_its_option() -> None:

@@ -36,20 +36,19 @@ def named(option: str, clause: Clause) -> str:
 
 
 def _all_met(outcome: Outcome, plan: Plan, clause: Clause, waited: str) -> str:
-    met = len(outcome.met)
-    if met < plan.total:
-        return f"failed: {named('--all-of', clause)}, {met} of {plan.total} clauses met after {waited}"
-    failed = dict.fromkeys(named("--all-of", one.clause) for one in outcome.met if one.failed)
+    if outcome.met_count < plan.total:
+        return f"failed: {named('--all-of', clause)}, {outcome.met_count} of {plan.total} clauses met after {waited}"
+    failed = [named("--all-of", one) for one in plan.failed]
     what = "events came in" if plan.count > 1 else "clauses met after"
     return f"all {plan.total} {what} {waited}{'; failed: ' if failed else ''}{', '.join(failed)}"
 
 
 def _missing(outcome: Outcome, plan: Plan, predicate: Predicate | None, passed_by: PassedBy) -> str:
     if plan.count > 1:
-        return f"{len(outcome.met)} of {plan.count} events came"
+        return f"{outcome.met_count} of {plan.count} events came"
     if plan.all_of:
         missing = ", ".join(named("--all-of", clause) for clause in plan.open)
-        return f"{len(outcome.met)} of {plan.total} clauses met; missing {missing}"
+        return f"{outcome.met_count} of {plan.total} clauses met; missing {missing}"
     if predicate is None:
         option, clauses = ("--first-of", plan.first_of) if plan.first_of else ("--fail-on", plan.fail_on)
         return f"nothing of {' or '.join(named(option, clause) for clause in clauses)}{passed_by(())}"

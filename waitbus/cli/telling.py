@@ -44,7 +44,8 @@ class Teller:
         self._from = 0
         self._told = 0
         self._base = os.getcwd()
-        self._met_now: list[Met] = []
+        self._first_met: int | None = None
+        """The seq of the first event that met a clause."""
         self._states = {clause for clause, _ in (*asked.states, *asked.pids)}
 
     def attach(self, session: Session) -> None:
@@ -79,20 +80,24 @@ class Teller:
             self._from = self.session.seq if self.session else 0
             output.talk("armed")
             self._doubt()
-        self._met_now = plan.met
-        self._progress(plan.met, plan.total)
+        self._progress(plan, plan.met_count)
 
-    def _progress(self, met: list[Met] | tuple[Met, ...], total: int) -> None:
-        if not total:
-            return
-        for number, one in enumerate(met[self._told :], self._told + 1):
-            if self.form == "json" and one.frame is not None:
-                output.record(self._object(one.frame, one.verdict, one.clause.text))
-            elif self.agent and one.frame is not None:
-                self._agent(f"{number}/{total} {self._line(one.frame)}", one.frame.event_id)
-            else:
-                output.talk(f"  {number}/{total}  {self._met(one)}")
-        self._told = len(met)
+    def _progress(self, plan: Plan, upto: int) -> None:
+        """Tell what was met since the last time, up to the one of that number; the plan keeps the last ones."""
+        forgotten = plan.met_count - len(plan.met)
+        for number in range(max(self._told, forgotten) + 1, upto + 1):
+            self._tell(plan.met[number - forgotten - 1], f"{number}/{plan.total}")
+        self._told = upto
+
+    def _tell(self, one: Met, place: str) -> None:
+        if self._first_met is None and one.frame is not None and one.clause not in self._states:
+            self._first_met = one.frame.seq
+        if self.form == "json" and one.frame is not None:
+            output.record(self._object(one.frame, one.verdict, one.clause.text))
+        elif self.agent and one.frame is not None:
+            self._agent(f"{place} {self._line(one.frame)}", one.frame.event_id)
+        else:
+            output.talk(f"  {place}  {self._met(one)}")
 
     def _met(self, one: Met) -> str:
         if one.frame is None:
@@ -114,7 +119,7 @@ class Teller:
     def end(self, outcome: Outcome, plan: Plan) -> int:
         """Print the event and how it ended; gives the exit code."""
         frame, clause = outcome.frame, outcome.clause
-        self._progress(outcome.met[:-1] if outcome.kind == "matched" else outcome.met, plan.total)
+        self._progress(plan, plan.met_count - (outcome.kind == "matched"))  # what decided is printed by itself
         ending = {
             "outcome": outcome.kind,
             "exit_code": outcome.exit_code,
@@ -140,7 +145,7 @@ class Teller:
     def again(self) -> None:
         """The same wait begins once more."""
         self.begun = time.monotonic()
-        self._told = 0
+        self._told, self._first_met = 0, None
         if self.session is not None:
             self._from = self.session.seq
 
@@ -199,8 +204,7 @@ class Teller:
             # What a state points to may be older than this wait.
             is_old = outcome.frame.seq <= self._from and outcome.clause in self._states
             return _cursor_of(session, self._from) if is_old else outcome.frame.event_id
-        met = [one.frame.seq for one in self._met_now if one.frame is not None and one.clause not in self._states]
-        return _cursor_of(session, min(met) - 1 if met else session.seq)
+        return _cursor_of(session, session.seq if self._first_met is None else self._first_met - 1)
 
     def _object(self, frame: EventFrame, verdict: str, clause: str | None) -> dict[str, Any]:
         return {**frame.to_dict(), "verdict": verdict, "clause": clause}

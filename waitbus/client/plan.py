@@ -6,6 +6,7 @@ lie in one page, and tasks are woken in any order). So the order is the log's, a
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from waitbus.store import Log
 
 Kind = Literal["matched", "failed", "timed_out", "silent"]
+
+MET_KEPT = 1000
+"""Of the events of a count, how many are kept: memory must not grow with what is counted."""
 
 
 @attrs.frozen
@@ -69,7 +73,8 @@ class Outcome:
     """How a wait ended.
 
     `matched`: what was waited for came. `failed`: an event of `fail_on` or `none_of` came. `timed_out`: nothing decided in time.
-    `silent`: time ran out, and that was what was asked for. `frame` and `clause` are what decided.
+    `silent`: time ran out, and that was what was asked for. `frame` and `clause` are what decided. `met_count` is how many
+    clauses, or events of a count, were met; `met` are the last `MET_KEPT` of them.
     """
 
     kind: Kind
@@ -78,6 +83,7 @@ class Outcome:
     frame: EventFrame | None = None
     clause: Clause | None = None
     met: tuple[Met, ...] = ()
+    met_count: int = 0
 
 
 @attrs.define
@@ -93,7 +99,11 @@ class Plan:
     in_order: bool = False
     fail_fast: bool = False
     honour: bool = True
-    met: list[Met] = attrs.field(factory=list)
+    met: deque[Met] = attrs.field(factory=lambda: deque(maxlen=MET_KEPT))
+    """The last of what was met."""
+    met_count: int = 0
+    """How much of it there was."""
+    _failed: dict[Clause, None] = attrs.field(factory=dict)
     _left: list[Clause] = attrs.field(factory=list)
 
     @classmethod
@@ -217,6 +227,11 @@ class Plan:
         return min((time for time in times if time is not None), default=None)
 
     @property
+    def failed(self) -> tuple[Clause, ...]:
+        """The clauses that were met by a failure."""
+        return tuple(self._failed)
+
+    @property
     def open(self) -> tuple[Clause, ...]:
         """The clauses of `all_of` that are not met yet."""
         return tuple(self._left)
@@ -257,7 +272,7 @@ class Plan:
         """Nothing decided in time: success where silence was all that was asked for."""
         if self.none_of and not (self.first_of or self.all_of or self.fail_on):
             return Outcome("silent", 0, "success")
-        return Outcome("timed_out", EXIT_TIMEOUT, met=tuple(self.met))
+        return Outcome("timed_out", EXIT_TIMEOUT, met=tuple(self.met), met_count=self.met_count)
 
     # -- one clause ----------------------------------------------------------------------------------------------------
 
@@ -284,20 +299,23 @@ class Plan:
 
     def _meet(self, clause: Clause, answer: Answer, failed: bool) -> Outcome | None:
         self.met.append(Met(clause, answer.frame, answer.verdict, failed))
+        self.met_count += 1
+        if failed:
+            self._failed[clause] = None
         if clause in self.first_of:
             return self._outcome("matched", self._code(failed), clause, answer)
-        if len(self.met) < self.count:
+        if self.met_count < self.count:
             return None
         self._left.remove(clause)
         if not self._left or (failed and self.fail_fast):
-            return self._outcome("matched", self._code(any(one.failed for one in self.met)), clause, answer)
+            return self._outcome("matched", self._code(bool(self._failed)), clause, answer)
         return None
 
     def _code(self, failed: bool) -> int:
         return EXIT_NO if failed and self.honour else 0
 
     def _outcome(self, kind: Kind, code: int, clause: Clause, answer: Answer) -> Outcome:
-        return Outcome(kind, code, answer.verdict, answer.frame, clause, tuple(self.met))
+        return Outcome(kind, code, answer.verdict, answer.frame, clause, tuple(self.met), self.met_count)
 
 
 def _hits(clause: Clause, document: Document) -> bool:
