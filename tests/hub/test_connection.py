@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from waitbus import wire
 from waitbus.errors import LogBusy, LogUnavailable
 from waitbus.events import EventInsert
 from waitbus.hub import listener
+from waitbus.hub.connection import CHATTER_MAX
 from waitbus.hub.hub import Hub
+from waitbus.hub.subscriber import Subscriber
 from waitbus.store import Log
 
 Clock = trio.testing.MockClock
@@ -86,6 +89,35 @@ async def test_the_handshake_has_ten_seconds(hub: Hub, mock_clock: Clock) -> Non
             await settle()
             assert (slow.heard(), half.heard()) == (b"", b"")
     assert not hub.subscribers
+
+
+async def test_a_subscription_that_ends_leaves_nothing_to_the_collector(hub: Hub) -> None:
+    """It would stay for ever: the hub keeps many subscribers away from the collector."""
+    gc.collect()
+    before = subscribers()
+    gc.disable()
+    try:
+        async with trio.open_nursery() as nursery:
+            for farewell in ("hang up", "chatter", "cut"):
+                client = Client(nursery, hub)
+                with closing(client):
+                    await client.say(wire.pack({"ext": {"lean": True, "match": [["fields.n=1"]]}}))
+                    assert subscribers() == before + 1
+                    if farewell == "chatter":
+                        await client.say(b"x" * (CHATTER_MAX + 1))
+                    elif farewell == "cut":
+                        for sub in hub.subscribers:
+                            sub.scope.cancel()
+                        del sub
+                        await settle()
+                await settle()
+                assert subscribers() == before, farewell
+    finally:
+        gc.enable()
+
+
+def subscribers() -> int:
+    return sum(isinstance(thing, Subscriber) for thing in gc.get_objects())
 
 
 async def test_a_busy_log_holds_up_a_handshake_and_nobody_else(
