@@ -128,7 +128,7 @@ class LogUnavailable(LogError):
 
 
 class LogCorrupt(LogError):
-    """The file is damaged or is no log, and could not be set aside."""
+    """The file is damaged, and could not be set aside; or it never was a log, and is left as it is."""
 
 
 class LogIOError(LogError):

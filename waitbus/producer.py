@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path: object = None) -> EmitResult:
     """Write one event and wake whoever waits for it. Returns when it is committed, in well under a millisecond.
 
-    `db_path` names another log than the one of `WAITBUS_STATE_DIR`; `doorbell_path` is accepted and ignored (0.2 had one
-    doorbell; here each log has its own, beside it).
+    `db_path` names another log than the one of `WAITBUS_STATE_DIR`: made if it is not there, in a folder that is;
+    `doorbell_path` is accepted and ignored (0.2 had one doorbell; here each log has its own, beside it).
 
     Raises:
       LogBusy: another process held the write lock for 5 s.
+      LogCorrupt: `db_path` names a file that is no log; it is left as it is.
       LogFull, LogReadOnly, LogUnavailable: nothing was written; the message says why.
     """
     log = _log(db_path)

@@ -149,6 +149,7 @@ def test_a_payload_comes_from_a_file_or_from_stdin(cli: Call, log: Log, home: Pa
 
 
 def test_another_log(call: Call, home: Path) -> None:
+    (home / "elsewhere").mkdir(mode=0o700)
     assert call("emit", "a", "--db", str(home / "elsewhere" / "e.db"), "--json").code == 0
     assert len(written(Log(home / "elsewhere" / "e.db"))) == 1
     assert not (home / "s").exists()

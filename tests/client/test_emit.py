@@ -36,7 +36,7 @@ def test_a_delivery_id_that_was_there_answers_the_first_event(transport: str, fa
 
 
 def test_another_log_has_its_own_waiters(face: Face, home: Path) -> None:
-    path = home / "other" / "events.db"
+    path = home / "other.db"
     result = face.call("emit", event(1), db_path=path)
     assert result.event.seq == 1
     assert not (home / "s").exists()

@@ -71,7 +71,7 @@ def test_a_message_to_oneself_is_not_its_own_answer(transport: str, face: Face) 
 
 
 def test_an_answer_over_another_log(face: Face, home: Path) -> None:
-    path = home / "elsewhere" / "events.db"
+    path = home / "elsewhere.db"
     assert face.call("request", "bob", "?", sender="alice", correlation_id="c", timeout=0.05, db_path=path) is None
     assert not (home / "s").exists()
     asked = waitbus.emit(event(0), db_path=path)

@@ -31,6 +31,7 @@ def test_sixteen_processes_may_create_the_log_at_once(home: Path) -> None:
     children = [python(RACE, home, number) for number in range(16)]
     rounds = 25
     for number in range(rounds):
+        (home / f"round{number}").mkdir(mode=0o700)
         for child in children:
             assert child.stdin is not None
             child.stdin.write(f"round{number}\n")

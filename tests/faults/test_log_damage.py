@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import random
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import waitbus
 from tests.logs import event, finish, is_sound, look, names, python, rows
-from waitbus.errors import LogUnavailable, LogVersionError
+from waitbus.errors import LogCorrupt, LogUnavailable, LogVersionError
 from waitbus.paths import log_path
-from waitbus.store import Log
+from waitbus.producer import emit, emit_batch
+from waitbus.store import Log, shared
 
 
 def filled(count: int = 3000) -> Path:
@@ -93,6 +97,84 @@ def test_a_text_file_is_no_log() -> None:
     with Log() as log:
         assert log.append(event("new")).seq == 1
     assert len(asides()) == 1
+
+
+def a_database(path: Path) -> bytes:
+    with look(path) as db:
+        db.executescript("CREATE TABLE t(x); INSERT INTO t VALUES (randomblob(9000));")
+    return path.read_bytes()
+
+
+FOREIGN = {
+    "a text": b"dear diary\n" * 1000,
+    "a short one": b"x",
+    "SQLite's header and nothing behind it": b"SQLite format 3\0",
+    "SQLite's header and noise": b"SQLite format 3\0" + random.Random(2).randbytes(8000),
+    "a database of others": None,
+    "a damaged database of others": None,
+}
+EMITS: dict[str, Callable[[Path], object]] = {
+    "emit": lambda path: emit(event("a"), db_path=path),
+    "emit_batch": lambda path: emit_batch([event("a"), event("b")], db_path=str(path)),
+    "request": lambda path: waitbus.request("bob", "?", sender="al", timeout=0.01, db_path=path),
+}
+
+
+@pytest.mark.parametrize("how", EMITS)
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_file_that_never_was_a_log_is_refused_and_left_as_it_is(home: Path, what: str, how: str) -> None:
+    """What a caller names by mistake is not ours to move: no byte of it changes, and nothing is put beside it."""
+    path = home / "notes"
+    content = FOREIGN[what] or a_database(path)
+    if "damaged" in what:
+        content = content[:100] + b"\xff" * 400 + content[500:]
+    path.write_bytes(content)
+    before = sorted(os.listdir(home))
+    for _ in range(2):
+        with pytest.raises(LogCorrupt) as caught:
+            EMITS[how](path)
+        assert str(path) in caught.value.message
+        assert caught.value.hint
+    assert path.read_bytes() == content
+    assert sorted(os.listdir(home)) == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_regular_file_is_refused(home: Path, kind: str) -> None:
+    path = home / "odd"
+    with socket.socket(socket.AF_UNIX) as peer:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "socket":
+            peer.bind(os.fspath(path))
+        else:
+            path.symlink_to(os.devnull)
+        before = sorted(os.listdir(home))
+        with pytest.raises(LogCorrupt, match=f"{path} is not a log"):
+            emit(event("a"), db_path=path)
+        assert sorted(os.listdir(home)) == before
+
+
+def test_a_log_of_ours_is_set_aside_wherever_it_stands(home: Path) -> None:
+    """One that was written to before is known by its lock file, however it looks now."""
+    path = home / "other.db"
+    emit(event("old"), db_path=path)
+    shared(path).close()
+    overwrite(path, 0, b"garbage " * 20)
+    assert emit(event("new"), db_path=path).event.seq == 1
+    assert names(path) == ["new"]
+    assert len([name for name in os.listdir(home) if ".corrupt-" in name and not name.endswith(("-wal", "-shm"))]) == 1
+
+
+def test_a_copy_of_a_damaged_log_is_refused(home: Path) -> None:
+    """Nobody has used it as a log: it may be the backup that somebody wants to look at."""
+    copy = home / "copy.db"
+    copy.write_bytes(filled(50).read_bytes())
+    overwrite(copy, 100, b"\xff" * 60)
+    content = copy.read_bytes()
+    with pytest.raises(LogCorrupt, match=f"the log {copy} is damaged"):
+        emit(event("new"), db_path=copy)
+    assert copy.read_bytes() == content
 
 
 def test_a_folder_in_its_place_is_left_alone() -> None:

@@ -161,17 +161,35 @@ def test_a_log_that_may_not_be_written_is_a_typed_error(home: Path, folder: int,
 
 
 @as_root
-def test_a_state_folder_that_cannot_be_made_is_a_typed_error(home: Path) -> None:
+def test_a_state_folder_that_cannot_be_made_is_a_typed_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.chmod(0o755)
-    kind, message, hint, code = as_somebody(home / "new" / "events.db")
+    monkeypatch.setenv("WAITBUS_STATE_DIR", str(home / "new"))
+    kind, message, hint, code = as_somebody(log_path())
     assert (kind, code) == (LogReadOnly.__name__, "74")
     assert message == f"cannot make {home / 'new'}: Permission denied"
     assert "WAITBUS_STATE_DIR" in hint
 
 
-def test_a_state_folder_that_is_not_there_is_made(home: Path) -> None:
-    assert emit(event("a"), db_path=home / "deep" / "er" / "events.db").inserted
+def test_a_state_folder_that_is_not_there_is_made(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAITBUS_STATE_DIR", str(home / "deep" / "er"))
+    assert emit(event("a")).inserted
     assert names(home / "deep/er/events.db") == ["a"]
+
+
+@pytest.mark.parametrize("missing", ["typo", "typo/deeper"])
+def test_the_folder_of_a_log_that_the_caller_named_is_not_made(home: Path, missing: str) -> None:
+    """As with any file: a folder that is not there is a slip of the hand, and the event would be found by nobody."""
+    with pytest.raises(LogUnavailable) as caught:
+        emit(event("a"), db_path=home / missing / "other.db")
+    assert caught.value.message == f"there is no folder {home / missing} for the log other.db"
+    assert caught.value.hint == "correct the path, or make the folder"
+    assert not (home / "typo").exists()
+    (home / missing).mkdir(parents=True, mode=0o700)
+    assert emit(event("a"), db_path=home / missing / "other.db").inserted
+
+
+def test_the_usual_log_may_be_named_before_it_is_there() -> None:
+    assert emit(event("a"), db_path=log_path()).inserted
 
 
 def test_a_state_folder_that_goes_away_is_made_again(home: Path) -> None:

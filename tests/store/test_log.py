@@ -198,13 +198,13 @@ def test_one_log_is_shared_by_whoever_asks_for_the_path(home: Path) -> None:
 
 
 def test_many_paths_do_not_hold_many_files_open(home: Path) -> None:
-    logs = [shared(home / f"{number}" / "events.db") for number in range(20)]
+    logs = [shared(home / f"{number}.db") for number in range(20)]
     for log in logs:
         log.append(event())
     assert sum(log._db is not None for log in logs) == 20, "each was used after others had been closed"
-    shared(home / "20" / "events.db")
+    shared(home / "20.db")
     for number in range(21, 30):
-        shared(home / f"{number}" / "events.db")
+        shared(home / f"{number}.db")
     assert sum(log._db is not None for log in logs) == 12, "those asked for the longest time ago were closed"
     for log in logs:
         log.close()
@@ -225,7 +225,7 @@ def test_commits_are_as_durable_as_the_configuration_says(home: Path, text: str 
     if text is not None:
         (home / "c").mkdir()
         (home / "c/config.toml").write_text(text)
-    log = shared(home / "other" / "events.db")
+    log = shared(home / "other.db")
     found = log.use(lambda db: db.execute("PRAGMA synchronous").fetchall()[0][0])
     log.close()
     assert found == {"NORMAL": 1, "FULL": 2}[expected]
@@ -387,10 +387,10 @@ def test_a_log_that_was_replaced_is_not_joined_to_the_wal_of_its_predecessor(
 ) -> None:
     """As when a backup is restored by `mv` alone: SQLite would play the WAL that stayed behind into it, and ruin it."""
     log.append_many(event(f"old {number}") for number in range(100))
-    with Log(home / "backup" / "events.db") as backup:
+    with Log(home / "backup.db") as backup:
         backup.append_many(event(f"new {number}") for number in range(5))
         tag = backup.tag
-    (home / "backup" / "events.db").rename(log.path)
+    (home / "backup.db").rename(log.path)
     using = log if long_lived else Log(log.path)
     placed = using.append(event("b"))
     assert (placed.inserted, placed.seq, placed.tag) == (True, 6, tag)

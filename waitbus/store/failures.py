@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+NAME_ANOTHER = "name the file of a log, or one that is not there yet"
 _ELSEWHERE = "set WAITBUS_STATE_DIR to a directory that can be written"
 _BUSY_HINT = "another program holds the log's write lock; `lsof` or `fuser` on the file names it"
 _FULL_HINT = "make space; what was committed before is intact, and writing goes on by itself"
@@ -41,7 +42,7 @@ _BY_CODE: dict[int, tuple[type[LogError], str, str]] = {
     sqlite3.SQLITE_PERM: (LogReadOnly, "the log {path} may not be written", _ELSEWHERE),
     sqlite3.SQLITE_CANTOPEN: (LogUnavailable, "the log {path} cannot be opened", _ELSEWHERE),
     sqlite3.SQLITE_CORRUPT: (LogCorrupt, "the log {path} is damaged", "move it away, and a new log is begun"),
-    sqlite3.SQLITE_NOTADB: (LogCorrupt, "{path} is not a log", "move it away, and a new log is begun"),
+    sqlite3.SQLITE_NOTADB: (LogCorrupt, "{path} is not a log", NAME_ANOTHER),
 }
 
 _BY_ERRNO: dict[int, tuple[type[LogError], str, str]] = {

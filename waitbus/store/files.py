@@ -13,10 +13,10 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from waitbus.errors import LogBusy, LogError
-from waitbus.paths import own_directory
+from waitbus.errors import LogBusy, LogCorrupt, LogError, LogUnavailable
+from waitbus.paths import log_path, own_directory
 from waitbus.store import schema
-from waitbus.store.failures import primary, translated
+from waitbus.store.failures import NAME_ANOTHER, primary, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,11 +39,22 @@ def identity(name: str) -> Identity | None:
 
 
 def create(path: Path) -> None:
-    """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there."""
+    """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there.
+
+    Raises:
+      LogUnavailable: it is not the usual log, and its folder is not there: a path with a slip in it makes no folders.
+      LogCorrupt: a device, a pipe or a socket stands there.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LogCorrupt(f"{path} is not a log (it is no regular file)", hint=NAME_ANOTHER)
+    if not os.path.lexists(path.parent) and path != log_path():
+        raise LogUnavailable(
+            f"there is no folder {path.parent} for the log {path.name}", hint="correct the path, or make the folder"
+        )
     own_directory(path.parent)
     with locked(path):
-        if path.exists() and (path.stat().st_size or not path.is_file()):
-            return  # a device or a socket is not replaced
+        if path.exists() and (path.stat().st_size or path.is_dir()):
+            return
         new = path.with_name(path.name + ".new")
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
@@ -149,8 +160,10 @@ def _aside(path: Path, why: str) -> Path:
 
 
 def set_aside_if_damaged(path: Path) -> bool:
-    """Move a damaged log, its WAL first, to a name with the time in it. False, and nothing moved, where a fresh look finds
-    it whole: somebody else has moved it already, or its schema is merely newer than this SQLite."""
+    """Move a damaged log, its WAL first, to a name with the time in it. False, and nothing moved, where it never was one of
+    ours, or a fresh look finds it whole: somebody else has moved it already, or its schema is merely newer than this SQLite."""
+    if not _was_ours(path):
+        return False
     with locked(path):
         if not _is_damaged(path):
             return False
@@ -164,6 +177,13 @@ def set_aside_if_damaged(path: Path) -> bool:
         "the log %s was damaged; it was moved to %s and a new one is begun", path, aside
     )
     return True
+
+
+def _was_ours(path: Path) -> bool:
+    """Whether this is the place of the usual log, or the file was opened as a log before, whatever is in it now. A path that a
+    caller named by mistake holds somebody's notes, or the database of another program."""
+    noted = _noted(path)[0]
+    return (noted is not None and noted == identity(os.fspath(path))) or path == log_path()
 
 
 def _is_damaged(path: Path) -> bool:
