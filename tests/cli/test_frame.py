@@ -492,6 +492,20 @@ def test_a_full_disk_under_stdout_is_said(flush: bool) -> None:
     assert child.returncode == 74
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("asked", ["--help", "--version"])
+def test_what_is_answered_without_click_is_no_exception(asked: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    left = subprocess.run([*support.WAITBUS, asked], stdout=writer, stderr=subprocess.PIPE, timeout=30, check=False)
+    os.close(writer)
+    assert (left.returncode, left.stderr) == (141, b"")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*support.WAITBUS, asked], stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert done.stderr.startswith(b"error: cannot write to standard output: No space left on device\nhint: ")
+    assert done.returncode == 74
+
+
 def test_leaving_runs_no_exit_handlers_and_loses_no_output() -> None:
     """Closing the log on the way out would cost four fsyncs."""
     body = "import atexit; atexit.register(output.warn, 'closed'); output.data('kept', flush=False); return 3"

@@ -58,11 +58,20 @@ def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> int:
 def _run(args: list[str]) -> int:
     answer = _static_answer(args)
     if answer is not None:
-        output.data(answer)
-        return 0
+        return _print(answer)
     from waitbus.cli.program import run
 
     return run(args)
+
+
+def _print(page: str) -> int:
+    try:
+        output.data(page)
+    except output.ReaderLeft:
+        return output.EXIT_PIPE
+    except output.Unwritable as error:
+        return output.fail(error.message, error.hint, error.exit_code)
+    return 0
 
 
 def _static_answer(args: list[str]) -> str | None:
