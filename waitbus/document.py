@@ -7,7 +7,7 @@ clients evaluate with the same code.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from waitbus.events import COLUMN_FIELDS
@@ -67,23 +67,7 @@ class Document:
     @classmethod
     def of_frame(cls, frame: EventFrame, payload: Payload | Callable[[], Payload] = None) -> Document:
         """The document of a frame; its payload does not travel and is read from the log through `payload`."""
-        fields = frame.fields
-        columns = {
-            "event_id": frame.event_id,
-            "seq": frame.seq,
-            "event_type": frame.event_type,
-            "owner": frame.owner,
-            "repo": frame.repo,
-            "received_at": frame.received_at,
-            "delivery_id": frame.delivery_id,
-            "summary": frame.summary,
-            "kind": frame.kind,
-            "source": frame.source or fields.get("source"),
-            "status": fields.get("status"),
-            "conclusion": fields.get("conclusion"),
-            "ingest_method": fields.get("ingest_method"),
-        }
-        return cls(columns, fields, payload)
+        return cls(_FrameColumns(frame), frame.fields, payload)
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -135,6 +119,41 @@ class Document:
             )
             return None
         return _json(text)
+
+
+class Columns(Mapping[str, Any]):
+    """The columns of an event by name. None is copied: a predicate looks at one or two of thirteen."""
+
+    __slots__ = ()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a column; `default` for what is none."""
+        raise NotImplementedError
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in ROOT_KEYS:
+            raise KeyError(key)
+        return self.get(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ROOT_KEYS)
+
+    def __len__(self) -> int:
+        return len(ROOT_KEYS)
+
+
+class _FrameColumns(Columns):
+    __slots__ = ("_frame",)
+
+    def __init__(self, frame: EventFrame) -> None:
+        self._frame = frame
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "source":
+            return self._frame.source or self._frame.fields.get(key)
+        if key == "ingest_method":
+            return self._frame.fields.get(key)
+        return getattr(self._frame, key) if key in ROOT_KEYS else default
 
 
 def walk(value: Any, name: str) -> Any:

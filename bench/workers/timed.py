@@ -41,7 +41,7 @@ STEPS = {
         "waitbus.client.subscription:poll",
         "waitbus.client.connection:Connection.receive",
         "waitbus.wire:decode",
-        "waitbus.client.session:event_of",
+        "waitbus.wire:frame_of_lean",
         "waitbus.client.feed:Feed._matches",
     ),
 }

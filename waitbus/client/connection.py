@@ -7,14 +7,12 @@ import math
 import os
 import socket
 import sys
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from waitbus import wire
 from waitbus.errors import ProtocolError
-from waitbus.events import SEQ_MAX, EventFrame
 from waitbus.paths import SOCKET_PATH_MAX
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 RECEIVE = 256 * 1024
 """Bytes that are read at once."""
-
-_texts = itemgetter("event_id", "source", "event_type", "owner", "repo", "delivery_id", "summary")
 
 
 class Unusable(Exception):
@@ -121,7 +117,7 @@ class Connection:
             name = message.get("log_id")
             if not isinstance(name, str):
                 raise ProtocolError("an ack without log_id")
-            return Ack(name, integer(message, "seq"), _seconds(message.get("heartbeat")))
+            return Ack(name, wire.integer(message, "seq"), _seconds(message.get("heartbeat")))
         except ProtocolError as error:
             raise garbled(error) from None
 
@@ -153,37 +149,6 @@ def request(prefilter: Wanted | None, position: Position | None, start: Start) -
     filtered = wire.pack(message)
     # What is too long for a frame is left to the client: it looks at every event anyway.
     return filtered if len(filtered) <= wire.MAX_FRAME + 4 else plain
-
-
-def event_of(message: dict[str, Any]) -> EventFrame:
-    """The event in a lean frame.
-
-    Raises:
-      ProtocolError: a key is missing, or of another type.
-    """
-    try:
-        texts = _texts(message)
-    except KeyError as error:
-        raise ProtocolError(f"an event without {error}") from None
-    for text in texts:
-        if text.__class__ is not str:
-            raise ProtocolError(f"an event with {str(text)[:40]!r} for a text")
-    integer(message, "received_at")
-    if type(message.get("fields")) is not dict:
-        raise ProtocolError("an event without fields")
-    return wire.frame_of_lean(message)
-
-
-def integer(message: dict[str, Any], key: str) -> int:
-    """A number from 0 on that SQLite can hold.
-
-    Raises:
-      ProtocolError: it is none.
-    """
-    value = message.get(key)
-    if type(value) is not int or not 0 <= value < 1 << 63 or (key != "received_at" and value > SEQ_MAX):
-        raise ProtocolError(f"{message.get('kind')} with {key} {str(value)[:40]!r}")
-    return value
 
 
 def garbled(error: ProtocolError) -> Unusable:

@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from waitbus import wire
-from waitbus.client.connection import Connection, Unusable, event_of, garbled, integer, request
+from waitbus.client.connection import Connection, Unusable, garbled, request
 from waitbus.client.start import NOW, Start
 from waitbus.client.steps import Gap as Gap
 from waitbus.client.steps import Note as Note
@@ -117,12 +117,13 @@ class Session:
         Raises:
           LogError, PathError: there is no daemon, and the log cannot be read; a later step tries again.
         """
-        if self._pid != os.getpid():
-            self._leave_to_parent()
-        while not self._out:
-            wait = self._state(self)
-            if wait is not None and not self._out:
-                return wait
+        if not self._out:
+            if self._pid != os.getpid():
+                self._leave_to_parent()
+            while not self._out:
+                wait = self._state(self)
+                if wait is not None and not self._out:
+                    return wait
         return self._out.popleft()
 
     def arm(self) -> Wait | None:
@@ -256,19 +257,19 @@ class Session:
             return
         self._greeting = False
         if kind in ("event", "truncated"):
-            seq = integer(message, "seq")
+            seq = wire.integer(message, "seq")
             if seq > self.seq:
-                self._out.append(event_of(message) if kind == "event" else self._whole(message, seq))
+                self._out.append(wire.frame_of_lean(message) if kind == "event" else self._whole(message, seq))
                 self.seq = seq
         elif kind == "daemon_heartbeat" and "seq" in message:
             # A filter may have hidden all of it: the position moves all the same.
-            self.seq = max(self.seq, integer(message, "seq"))
+            self.seq = max(self.seq, wire.integer(message, "seq"))
         elif kind == "replay_complete":
             self._dry = True
 
     def _take_gap(self, message: dict[str, Any]) -> None:
         assert self.log_id is not None
-        reason, first, last = message.get("reason"), integer(message, "from"), integer(message, "to")
+        reason, first, last = message.get("reason"), wire.integer(message, "from"), wire.integer(message, "to")
         initial = self._greeting
         if reason == "pruned":
             if last <= self.seq:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from waitbus.document import Document
+from waitbus.document import Columns, Document
 from waitbus.events import Row
 from waitbus.hub.frames import event_id, event_lean, event_v1
 from waitbus.store import PAGE_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Sequence
 
 RECENT_BYTES = 16 * 1024 * 1024
 """What the ring of recent pages may hold, rows as Python objects and their frames taken together."""
@@ -28,12 +27,9 @@ PAGE_COST = 1000
 
 _seq = attrgetter("seq")
 _PLACES = {name: place for place, name in enumerate(Row._fields)}
-_COLUMNS = (*Row._fields, "event_id", "kind")
 
 
-class Columns(Mapping[str, Any]):
-    """The columns of a row by name. None is copied: a predicate looks at one or two of fifteen."""
-
+class _RowColumns(Columns):
     __slots__ = ("_row", "_tag")
 
     def __init__(self, row: Row, tag: int) -> None:
@@ -47,17 +43,6 @@ class Columns(Mapping[str, Any]):
         if key == "event_id":
             return event_id(self._row, self._tag)
         return "event" if key == "kind" else default
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in _COLUMNS:
-            raise KeyError(key)
-        return self.get(key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_COLUMNS)
-
-    def __len__(self) -> int:
-        return len(_COLUMNS)
 
 
 class EncodedPage:
@@ -93,7 +78,10 @@ class EncodedPage:
         """The index of the first row with a seq above `floor`."""
         return 0 if floor < self.first else bisect_right(self.rows, floor, key=_seq)
 
-    def join(self, indices: Iterable[int], lean: bool) -> bytes:
+    def join(self, indices: Sequence[int], lean: bool) -> bytes:
+        """The frames of the rows at `indices`, joined."""
+        if len(indices) == len(self.rows):
+            return self.blob(lean, 0)
         return b"".join([self._frame(index, lean) for index in indices])
 
     def _frame(self, index: int, lean: bool) -> bytes:
@@ -107,7 +95,7 @@ class EncodedPage:
         document = self._documents.get(index)
         if document is None:
             row = self.rows[index]
-            document = self._documents[index] = Document(Columns(row, self.tag), row.fields)
+            document = self._documents[index] = Document(_RowColumns(row, self.tag), row.fields)
         return document
 
 

@@ -66,15 +66,15 @@ class Subscriber:
 
     def select(self, page: EncodedPage) -> bytes:
         """The frames of a page that this subscriber gets."""
-        if self.asked.unfiltered:
-            return page.blob(self.asked.lean, self.floor)
-        indices = range(page.begin(self.floor), len(page.rows))
-        return page.join([index for index in indices if self._wants(page, index)], self.asked.lean)
-
-    def _wants(self, page: EncodedPage, index: int) -> bool:
-        return self.asked.admits(page.rows[index]) and (
-            self.wanted is None or self.wanted.matches(page.document(index))
-        )
+        asked, wanted = self.asked, self.wanted
+        if asked.unfiltered:
+            return page.blob(asked.lean, self.floor)
+        indices = list(range(page.begin(self.floor), len(page.rows)))
+        if not asked.admits_all:
+            indices = [index for index in indices if asked.admits(page.rows[index])]
+        if wanted is not None:
+            indices = [index for index in indices if wanted.matches(page.document(index))]
+        return page.join(indices, asked.lean)
 
     def hand_over(self, blob: bytes) -> bytes:
         """Past a writer that has nothing else to do, give frames to the kernel; what it did not take is left to `put`.
