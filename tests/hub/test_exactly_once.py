@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +18,7 @@ from unittest import mock
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from waitbus import wire
 from waitbus.events import EventInsert, Row, parse_event_id
@@ -136,8 +137,8 @@ async def produce(hub: Hub, log: Log, rng: random.Random) -> None:
         await trio.sleep(rng.choice((0.0, 0.0, 0.0005, 0.01)))
 
 
-@contextmanager
-def reads(threads: bool, rng: random.Random) -> Iterator[None]:
+@asynccontextmanager
+async def reads(threads: bool, rng: random.Random) -> AsyncIterator[None]:
     """How laggards read: in threads as they do, or inline with a pause behind it, in which the world goes on."""
 
     async def inline(work: Callable[..., Any], *args: Any) -> Any:
@@ -146,10 +147,22 @@ def reads(threads: bool, rng: random.Random) -> Iterator[None]:
         return answer
 
     if threads:
-        yield
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tick)
+            yield
+            nursery.cancel_scope.cancel()
     else:
         with mock.patch("waitbus.hub.past.trio.to_thread.run_sync", inline):
             yield
+
+
+async def tick() -> None:
+    """Time goes on while threads read, 1 ms whenever nobody has anything to do: a clock that jumps would not wait for them."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    while True:
+        await trio.testing.wait_all_tasks_blocked()
+        clock.jump(0.001)
 
 
 async def one_run(seed: int, kind: type[Hub], *, page_rows: int, channel_pages: int, threads: bool) -> None:
@@ -163,13 +176,12 @@ async def one_run(seed: int, kind: type[Hub], *, page_rows: int, channel_pages: 
     hub = kind(path, page_rows=page_rows, channel_pages=channel_pages)
     readers = [reader(number, random.Random(seed * 1000 + number), log) for number in range(SUBSCRIBERS)]
     try:
-        with reads(threads, rng):
-            async with trio.open_nursery() as nursery:
-                for one in readers:
-                    nursery.start_soon(subscribe, hub, log, one)
-                await produce(hub, log, rng)
-                await trio.sleep(1)
-                await hub.drain(stall=1e9)
+        async with reads(threads, rng), trio.open_nursery() as nursery:
+            for one in readers:
+                nursery.start_soon(subscribe, hub, log, one)
+            await produce(hub, log, rng)
+            await trio.sleep(1)
+            await hub.drain(stall=1e9)
         rows = read_all(log)
         for one in readers:
             check(one, rows)
@@ -215,8 +227,10 @@ async def test_each_subscriber_gets_exactly_its_events(
 
 
 @pytest.mark.parametrize(("page_rows", "channel_pages"), [(32, 2), (256, 1), (256, 16)])
-async def test_each_subscriber_gets_exactly_its_events_by_threads(page_rows: int, channel_pages: int) -> None:
-    """The same in real time, with the threads that a daemon has."""
+async def test_each_subscriber_gets_exactly_its_events_by_threads(
+    page_rows: int, channel_pages: int, mock_clock: trio.abc.Clock
+) -> None:
+    """The same with the threads that a daemon has."""
     await one_run(page_rows, Hub, page_rows=page_rows, channel_pages=channel_pages, threads=True)
 
 
