@@ -69,6 +69,14 @@ def test_a_command_that_is_not_there_is_127_and_leaves_no_row(cli: Callable[...,
     assert rows(log) == []
 
 
+@pytest.mark.parametrize("verb", [["run"], ["on", "x", "--since", "1h", "--timeout", "10s"]])
+def test_a_command_without_a_name_is_127(cli: Callable[..., Any], log: Log, verb: list[str]) -> None:
+    log.append(EventInsert(source="agent", event_type="x"))
+    result = cli(*verb, "--", "")
+    assert result.code == 127
+    assert result.err.endswith("error: the command's name is empty\nhint: write it behind --, as in -- make test\n")
+
+
 def test_what_is_there_and_cannot_be_run_is_126(cli: Callable[..., Any], tmp_path: Path) -> None:
     plain = tmp_path / "notes"
     plain.write_text("no program")
@@ -179,6 +187,17 @@ def test_descriptors_that_the_shell_opened_reach_the_command() -> None:
     assert run(["bash", "-c", script]) == (0, "substituted\nthird\n", "")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_stays_closed(tmp_path: Path, closed: str) -> None:
+    """SQLite would leave /dev/null there, open for reading."""
+    look = "for n in 0 1 2; do test -e /proc/$$/fd/$n && open=$open$n; done; echo $open >said"
+    said = []
+    for program in ("env", SHELL_RUN):
+        assert run(["bash", "-c", f"{program} sh -c {shlex.quote(look)} {closed}"], cwd=tmp_path).code == 0
+        said.append((tmp_path / "said").read_text())
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8", None])
 def test_the_environment_is_untouched(locale: str | None) -> None:
     """In the C locale Python adds LC_CTYPE to its own environment (PEP 538); the command does not see it."""
@@ -235,6 +254,24 @@ def test_sigterm_ends_the_command_and_is_the_exit_code(spawn: Callable[..., Any]
     child.terminate()
     assert child.wait(timeout=10) == 143
     assert rows(log)[-1]["signal"] == "SIGTERM"
+
+
+@pytest.mark.parametrize("number", ["TERM", "HUP", "USR1"])
+def test_a_script_without_job_control_ends_it_by_its_pid(log: Log, tmp_path: Path, number: str) -> None:
+    """`waitbus run -- server & ... kill $!`: script, `run` and command are one process group there."""
+    os.mkfifo(tmp_path / "up")
+    script = f"{SHELL_RUN} sh -c 'echo >up; exec sleep 1000' & read <up; kill -{number} $!; wait $!; echo $?"
+    ended = 128 + signal.Signals[f"SIG{number}"]
+    assert run(["bash", "-c", script], cwd=tmp_path).out == f"{ended}\n"
+    assert rows(log)[-1]["signal"] == f"SIG{number}"
+
+
+def test_a_program_ends_it_by_its_pid(log: Log) -> None:
+    """`subprocess.Popen.terminate` of a caller that gave it no group of its own."""
+    child = subprocess.Popen([*RUN, "sleep", "1000"])
+    started_pid(log)
+    child.terminate()
+    assert child.wait(timeout=10) == 143
 
 
 def test_a_signal_that_the_group_sends_itself_is_not_doubled(spawn: Callable[..., Any]) -> None:

@@ -36,6 +36,7 @@ def run(name: str | None, command: tuple[str, ...]) -> int:
     """
     if name is not None and not name.strip():
         raise Usage("--name is empty", hint="leave it out to use the command's own name")
+    children.keep_streams_closed()
     diary = _Diary(name, command)
     begun = time.monotonic()
     child = children.spawn(command)

@@ -14,6 +14,7 @@ import sys
 import attrs
 
 from waitbus.errors import CommandNotExecutable, CommandNotFound
+from waitbus.sources import pidfd
 
 HANDED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 FROM_THE_KERNEL = 0x80
@@ -27,6 +28,18 @@ class Child:
 
     pid: int
     held: frozenset[signal.Signals]
+
+
+def keep_streams_closed() -> None:
+    """Take the place of streams that are closed (`<&-`) until the command starts, which is to find them as we did.
+
+    SQLite keeps off the first three descriptors by opening /dev/null there, and the command would inherit that.
+    """
+    for stream in range(3):
+        try:
+            os.fstat(stream)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # gets the lowest that is free: this one
 
 
 def spawn(command: tuple[str, ...]) -> Child:
@@ -58,7 +71,7 @@ def wait(child: Child) -> int:
             ended, status = os.waitpid(child.pid, os.WNOHANG)
             if ended:
                 return status
-        elif not from_kernel and not _is_of_our_group(sender):
+        elif not from_kernel and not _is_of_the_command(sender, child.pid):
             os.kill(child.pid, number)
 
 
@@ -67,6 +80,8 @@ def _start(command: tuple[str, ...], mask: set[signal.Signals | int]) -> int:
     # import. Python ignores SIGPIPE and SIGXFSZ for itself; no command expects that.
     defaults = (signal.SIGPIPE, signal.SIGXFSZ)
     environ = environment()
+    if not command[0]:  # Python would not even ask the system
+        raise refusal("", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
     try:
         try:
             return os.posix_spawnp(command[0], command, environ, setsigmask=mask, setsigdef=defaults)
@@ -104,12 +119,20 @@ def _next_signal(watched: frozenset[signal.Signals]) -> tuple[signal.Signals, in
     return signal.Signals(info.si_signo), info.si_pid, info.si_code == FROM_THE_KERNEL
 
 
-def _is_of_our_group(sender: int) -> bool:
-    """Whether a member of the group sent it, as `trap 'kill 0' EXIT` does: to everybody in it, the child included."""
+def _is_of_the_command(sender: int, child: int) -> bool:
+    """Whether the command itself, or what it started, sent it to all of our group (`trap 'kill 0' EXIT`), and so had it too.
+
+    Not whoever is in our group: a script without job control is, and to its `kill $!`, which is no other to see than its
+    `kill 0`, the command is to end. That the latter comes to it twice is the smaller evil.
+    """
     try:
-        return sender > 0 and os.getpgid(sender) == os.getpgrp()
+        if sender <= 0 or os.getpgid(sender) != os.getpgrp():
+            return False
     except ProcessLookupError:
         return False
+    while sender > 1 and sender != child:
+        sender = pidfd.parent(sender)
+    return sender == child
 
 
 def found(name: str) -> str | None:
@@ -121,6 +144,8 @@ def found(name: str) -> str | None:
 
 def refusal(name: str, error: OSError) -> CommandNotFound | CommandNotExecutable:
     """Why a command could not be executed, as the error of ours that says so."""
+    if not name:
+        return CommandNotFound("the command's name is empty", hint="write it behind --, as in -- make test")
     if error.errno == errno.ENOENT:
         if "/" in name and os.path.exists(name):
             return CommandNotFound(

@@ -28,7 +28,7 @@ PIDFD_INFO_EXIT = 1 << 3
 PIDFD_INFO = struct.Struct("=QQ11Ii")
 """mask, cgroupid, pid, tgid, ppid, four uids and gids, exit_code."""
 
-STATE, START_TIME, EXIT_CODE = 3, 22, 52
+STATE, PARENT, START_TIME, EXIT_CODE = 3, 4, 22, 52
 """Fields of /proc/PID/stat, counted as proc_pid_stat(5) does."""
 
 
@@ -71,6 +71,12 @@ def start_time(pid: int) -> int | None:
         return darwin.start_time(pid)
     stat = _stat(pid)
     return None if stat is None else int(stat[START_TIME - STATE])
+
+
+def parent(pid: int) -> int:
+    """The pid of the parent of a process; 0 if there is none, it is gone, or hidden."""
+    stat = _stat(pid)
+    return 0 if stat is None else int(stat[PARENT - STATE])
 
 
 def age(start_ticks: int) -> float:
