@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import anyio
 import pytest
 
 import waitbus
+from tests import logs, support
 from tests.client.conftest import Bus
 from tests.client.faces import Face, emit
 from waitbus.client import bookmarks
-from waitbus.errors import InvalidCursor, InvalidName, OtherLog, UnknownEvent
+from waitbus.errors import InvalidCursor, InvalidName, OtherLog, UnknownEvent, WaitbusError
 from waitbus.events import make_event_id
 from waitbus.paths import cursors_dir
+from waitbus.store import bookmarks as store_bookmarks
 from waitbus.store import shared
+from waitbus.store.bookmarks import keep_from
 
 
 def place() -> int | None:
@@ -107,12 +112,105 @@ def test_one_of_another_log_is_refused_by_its_name(transport: str, face: Face) -
         face.collect(1, bookmark="b")
 
 
+MOVER = """
+import sys
+from waitbus.client import bookmarks
+while True:
+    for event_id in sys.argv[1:]:
+        bookmarks.write("b", event_id)
+"""
+FAR, NEAR = make_event_id(2**47, 2**29 + 1, 2**49 + 1), make_event_id(12345678901, 77, 9876543)
+
+
+def test_one_that_is_killed_while_it_moves_is_at_one_place_or_the_other() -> None:
+    """And whoever looks meanwhile sees one of the two, too: no mixture, no half."""
+    bookmarks.write("b", FAR)
+    for _ in range(5):
+        child = logs.python(MOVER, NEAR, FAR)
+        support.eventually(lambda: bookmarks.read("b") == NEAR)
+        seen = {bookmarks.read("b") for _ in range(3000)} | {_raw() for _ in range(3000)}
+        child.kill()
+        child.communicate(timeout=10)
+        assert seen <= {FAR, NEAR}
+        assert bookmarks.read("b") in {FAR, NEAR}
+        bookmarks.write("b", FAR)
+    assert os.listdir(cursors_dir()) == ["bookmark-b.txt"]
+
+
+def _raw() -> str:
+    return store_bookmarks.read(cursors_dir() / "bookmark-b.txt")
+
+
+HALF = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(fd, fcntl.LOCK_EX)
+os.pwrite(fd, sys.argv[2].encode()[:13], 0)
+print("half", flush=True)
+sys.stdin.readline()
+os.pwrite(fd, sys.argv[2].encode()[13:], 13)
+os.close(fd)
+print("whole", flush=True)
+"""
+
+
+def test_nobody_sees_a_move_half_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems let a reader see half of a write (ext4, tmpfs): readers wait for the mover, and movers for each other."""
+    monkeypatch.setattr(store_bookmarks, "HELD_MAX", 10.0)
+    bookmarks.write("b", FAR)
+    file = cursors_dir() / "bookmark-b.txt"
+    mover = logs.python(HALF, file, NEAR)
+    assert mover.stdin is not None
+    assert mover.stdout is not None
+    assert mover.stdout.readline() == "half\n"
+    with ThreadPoolExecutor() as pool:
+        reader, kept = pool.submit(bookmarks.read, "b"), pool.submit(keep_from, shared())
+        assert not wait([reader], timeout=0.1).done
+        assert not wait([kept], timeout=0.1).done
+        mover.stdin.write("\n")
+        mover.stdin.flush()
+        assert (reader.result(10), kept.result(10)) == (NEAR, None)
+    logs.finish([mover])
+
+
+def test_one_that_is_stopped_while_it_moves_holds_nobody_up() -> None:
+    """A process is stopped before its write or behind it, never within: what stands there is whole."""
+    bookmarks.write("b", FAR)
+    holder = logs.python(HALF, cursors_dir() / "bookmark-b.txt", FAR)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "half\n"
+    assert bookmarks.read("b") == FAR
+    bookmarks.write("b", NEAR)
+    assert bookmarks.read("b") == NEAR
+    holder.kill()
+    holder.communicate(timeout=10)
+
+
 def test_a_file_that_holds_something_else(home: object) -> None:
     cursors_dir().mkdir(parents=True, mode=0o700)
     (cursors_dir() / "bookmark-b.txt").write_bytes(b"\xffhello\n")
     with pytest.raises(InvalidCursor, match=r"the bookmark 'b' holds '.hello', which is no event id") as caught:
         waitbus.subscribe(bookmark="b")
     assert "waitbus bookmark delete b" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["empty", "half", "endless", "folder", "noise"])
+def test_whatever_stands_there_is_one_error_with_a_remedy(kind: str, cli: Callable[..., support.Result]) -> None:
+    """Of the library and of each command that reads it; retention keeps nothing for it, and goes on."""
+    emit(1)
+    file = cursors_dir() / "bookmark-b.txt"
+    file.parent.mkdir(mode=0o700)
+    contents = {"empty": b"", "half": NEAR[:13].encode(), "endless": NEAR.encode() * 10_000, "noise": bytes(range(256))}
+    file.mkdir() if kind == "folder" else file.write_bytes(contents[kind])
+    with pytest.raises(WaitbusError, match="the bookmark 'b' ") as caught:
+        waitbus.subscribe(bookmark="b")
+    assert caught.value.hint
+    for argv in (["replay"], ["broadcast", "tap", "--timeout", "1s"], ["read-events", "watch", "--timeout", "1s"]):
+        done = cli(*argv, "--bookmark", "b")
+        assert (done.code, done.out) == (caught.value.exit_code, "")
+        assert done.err.splitlines()[-2:] == [f"error: {caught.value.message}", f"hint: {caught.value.hint}"]
+    assert "(damaged)" in cli("bookmark", "list").out
+    assert keep_from(shared()) is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a\n", "é", "x" * 101, "../b", "\0"])

@@ -9,7 +9,7 @@ from waitbus.cli.command import group
 from waitbus.cli.options import SINCE, argument, json_option
 from waitbus.client import bookmarks
 from waitbus.client.start import NOW
-from waitbus.errors import EXIT_NO, InvalidCursor
+from waitbus.errors import EXIT_NO, InvalidCursor, LogError
 from waitbus.store import shared
 
 if TYPE_CHECKING:
@@ -91,10 +91,11 @@ def bookmark_delete(name: str, as_json: bool) -> int:
 def _place(log: Log, name: str) -> dict[str, Any]:
     """Where a bookmark stands, and how many events are behind it; `state` is `ok gap other_log unknown` or `damaged`."""
     from waitbus.client.start import Start, position
+    from waitbus.ops.log_facts import count
 
     try:
         cursor = bookmarks.read(name)
-    except InvalidCursor:
+    except (InvalidCursor, LogError):
         cursor = None
     if cursor is None:
         return {"cursor": None, "seq": None, "behind": None, "state": "damaged"}
@@ -103,7 +104,8 @@ def _place(log: Log, name: str) -> dict[str, Any]:
     if reason is not None:
         return {"cursor": cursor, "seq": None, "behind": None, "state": reason}
     state = "gap" if seq < facts.pruned_to else "ok"
-    return {"cursor": cursor, "seq": seq, "behind": facts.last - max(seq, facts.pruned_to), "state": state}
+    behind = log.use(lambda db: count(db, seq, facts.pruned_to, facts.last))
+    return {"cursor": cursor, "seq": seq, "behind": behind, "state": state}
 
 
 def _in_words(place: dict[str, Any]) -> str:

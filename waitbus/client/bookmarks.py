@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from waitbus.errors import InvalidCursor, InvalidName
 from waitbus.events import parse_event_id
 from waitbus.paths import cursors_dir, own_directory
-from waitbus.store.failures import translated
+from waitbus.store import bookmarks as files
+from waitbus.store.failures import typed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
@@ -31,11 +33,12 @@ def read(name: str) -> str | None:
     Raises:
       InvalidName: it cannot be a bookmark's name.
       InvalidCursor: the file holds something else.
+      LogError: it cannot be read.
     """
     path = _path(name)
-    with translated(path):
+    with _named(name, path):
         try:
-            text = path.read_text(errors="replace").strip()
+            text = files.read(path)
         except FileNotFoundError:
             return None
     try:
@@ -48,26 +51,27 @@ def read(name: str) -> str | None:
 
 
 def write(name: str, event_id: str) -> None:
-    """Move the bookmark. It is never half written: no process dies between the 27 bytes of one write, and no disk between
-    those of one sector."""
+    """Move the bookmark. Whoever reads it sees the old place or the new one, however this process ends.
+
+    Raises:
+      InvalidName: it cannot be a bookmark's name.
+      LogError: it cannot be written.
+    """
     path, line = _path(name), f"{event_id}\n".encode()
-    # In place, where it is there already: a reader moves it with each event, and to rename a file over another is a thousand
-    # times as slow as this, since ext4 and others flush the new one to the disk at once.
-    with translated(path):
-        if not _overwrite(path, line):
+    with _named(name, path):
+        if not files.move(path, line):
             _make(path, line)
 
 
-def _overwrite(path: Path, line: bytes) -> bool:
-    """Whether there is a bookmark of that length, and now holds the line."""
+@contextlib.contextmanager
+def _named(name: str, path: Path) -> Iterator[None]:
+    """An error of the kernel's as one that names the bookmark rather than the log."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        return os.fstat(fd).st_size == len(line) and os.pwrite(fd, line, 0) == len(line)
-    finally:
-        os.close(fd)
+        yield
+    except OSError as error:
+        found = typed(error, path)
+        message = f"the bookmark {name!r} cannot be used: {error.strerror} ({path})"
+        raise type(found)(message, hint=f"move {path} away" if path.is_dir() else found.hint) from error
 
 
 def _make(path: Path, line: bytes) -> None:
@@ -84,7 +88,7 @@ def _make(path: Path, line: bytes) -> None:
 def delete(name: str) -> bool:
     """Remove the bookmark; whether there was one."""
     path = _path(name)
-    with translated(path), contextlib.suppress(FileNotFoundError):
+    with _named(name, path), contextlib.suppress(FileNotFoundError):
         path.unlink()
         return True
     return False
