@@ -146,15 +146,7 @@ class EventInsert:
         ingest_method: str = "api",
         **well_known: Unpack[WellKnownFields],
     ) -> None:
-        if fields or well_known:
-            if not well_known.keys() <= WELL_KNOWN:
-                slip = min(well_known.keys() - WELL_KNOWN)
-                raise TypeError(
-                    f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}"
-                )
-            kept, fields_json = check.fields(fields, well_known)
-        else:
-            kept, fields_json = {}, "{}"
+        kept, fields_json = _checked(fields, well_known) if fields or well_known else ({}, "{}")
         if delivery_id is None:
             delivery_id = new_delivery_id()
         else:
@@ -185,6 +177,13 @@ class EventInsert:
         if name in WELL_KNOWN:
             return self.fields.get(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def _checked(fields: Mapping[str, Any] | None, well_known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    if not well_known.keys() <= WELL_KNOWN:
+        slip = min(well_known.keys() - WELL_KNOWN)
+        raise TypeError(f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}")
+    return check.fields(fields, well_known)
 
 
 @attrs.frozen(kw_only=True, slots=False)  # attrs fills a frozen class with slots at half the speed
