@@ -138,3 +138,22 @@ def test_a_socket_that_does_not_listen_is_refused() -> None:
         with pytest.raises(SocketUnavailable, match="no listening unix stream socket"):
             activation._listening(idle.fileno())
         os.fstat(idle.fileno())
+
+
+@pytest.mark.parametrize(
+    ("environment", "heartbeat", "said"),
+    [
+        ({"WATCHDOG_USEC": "180000000"}, 60.0, ()),
+        ({"WATCHDOG_USEC": "179000000"}, 60.0, ("WATCHDOG_USEC=180000000",)),
+        ({"WATCHDOG_USEC": "300000000", "WATCHDOG_PID": str(os.getpid())}, 600.0, ("WATCHDOG_USEC=1800000000",)),
+        ({"WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}, 60.0, ()),
+        ({"WATCHDOG_USEC": "1"}, float("inf"), ("WATCHDOG_USEC=94867200000000",)),
+        ({"WATCHDOG_USEC": "soon"}, 60.0, ()),
+        ({}, 60.0, ()),
+    ],
+)
+def test_a_watchdog_waits_for_three_heartbeats(
+    environment: dict[str, str], heartbeat: float, said: tuple[str, ...]
+) -> None:
+    """Whoever makes the heartbeat longer in the configuration need not think of the unit."""
+    assert activation.watchdog(heartbeat, environment) == said

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
 FIRST_FD = 3
+A_YEAR = 366 * 86400.0
 NAMES = ("broadcast.sock", "broadcast", "waitbus")
 """What FileDescriptorName= may call the bus's socket."""
 
@@ -82,3 +83,15 @@ def notify(*lines: str, environment: Mapping[str, str] = os.environ) -> bool:
 def reloading() -> bool:
     """`RELOADING=1`, with the time that systemd wants beside it."""
     return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog(heartbeat: float, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """`WATCHDOG_USEC=` for three heartbeats of so many s, where the unit's WatchdogSec= is shorter: it would end us in between.
+
+    Nothing where no watchdog looks after this process (sd_watchdog_enabled(3)).
+    """
+    pid, allowed = (environment.get(key, "") for key in ("WATCHDOG_PID", "WATCHDOG_USEC"))
+    needed = 3 * min(heartbeat, A_YEAR) * 1e6
+    if pid not in ("", str(os.getpid())) or not allowed.isdecimal() or int(allowed) >= needed:
+        return ()
+    return (f"WATCHDOG_USEC={needed:.0f}",)

@@ -112,7 +112,7 @@ async def _run(daemon: Daemon, nursery: trio.Nursery, task_status: trio.TaskStat
     gc.collect()
     gc.freeze()
     log.info("serving %s on %s", daemon.hub.path, socket_path())
-    activation.notify("READY=1", f"STATUS=serving {daemon.hub.path}")
+    activation.notify("READY=1", f"STATUS=serving {daemon.hub.path}", *activation.watchdog(daemon.config.heartbeat_sec))
     task_status.started(socket_path())
 
 
@@ -152,7 +152,7 @@ def _reload(daemon: Daemon) -> None:
         daemon.hub.heartbeat = daemon.config.heartbeat_sec
         daemon.hub.stall_timeout = daemon.config.stall_timeout
         log.info("the configuration was read anew")
-    activation.notify("READY=1")
+    activation.notify("READY=1", *activation.watchdog(daemon.config.heartbeat_sec))
 
 
 async def _accept(daemon: Daemon, nursery: trio.Nursery) -> None:
