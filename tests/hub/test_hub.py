@@ -190,6 +190,56 @@ async def test_what_is_pruned_under_a_laggard_is_told(bus: Bus) -> None:
     assert seqs(frames) == list(range(281, 301))
 
 
+def age(bus: Bus, keep: range) -> None:
+    """Let go of all that is old but `keep`, which was imported."""
+    bus.log.write(lambda db: db.executemany("INSERT INTO aliases VALUES (?, ?)", [(f"{n:026d}", n) for n in keep]))
+    while prune_chunk(bus.log, Retention(max_age=0.001), now=4e9):
+        pass
+
+
+async def test_rows_that_outlive_those_around_them_are_given_between_two_gaps(bus: Bus) -> None:
+    """Imported ones: below the prune mark there are rows, and a gap ends where the next one stands."""
+    bus.add(300)
+    age(bus, range(41, 201))
+    frames: list[list[dict[str, Any]]] = []
+    subs = []
+    for ext in ({"lean": True}, {"lean": True, "match": [["seq>=50"]]}):
+        since = {"seq": 0, "log_id": bus.cursor(0)[10:16]}
+        sub, (_, *first) = bus.register(ext={**ext, "since": since})
+        subs.append(sub)
+        frames.append(first)
+    for said, more in zip(frames, await bus.served(*subs, until=300), strict=True):
+        said += more
+    everything, filtered = frames
+    assert [frame.get("seq") or (frame["from"], frame["to"]) for frame in everything] == [
+        (1, 40), *range(41, 201), (201, 299), 300, 300
+    ]  # fmt: skip
+    assert [frame for frame in filtered if frame["kind"] == "gap"] == [f for f in everything if f["kind"] == "gap"]
+    assert seqs(filtered) == [*range(50, 201), 300]
+
+
+async def test_rows_that_are_pruned_before_they_are_swept_are_told(bus: Bus) -> None:
+    """By `db prune`, which waits for nobody, while the daemon was stopped."""
+    bus.add(10)
+    await bus.hub.sweep()
+    live, _ = bus.register(**LEAN)
+    full, _ = bus.register(**LEAN)
+    plain, _ = bus.register()
+    while full.put(b""):
+        pass
+    bus.add(90)
+    prune(bus, 20)
+    await bus.hub.sweep()
+    late, (_, gap) = bus.register(ext={"lean": True, "since": {"seq": 5, "log_id": bus.cursor(0)[10:16]}})
+    assert (gap["from"], gap["to"]) == (6, 80)
+    sent = await bus.served(live, full, plain, late, until=100)
+    kinds = ["event"] * 20
+    assert [[frame["kind"] for frame in one] for one in sent] == [
+        ["gap", *kinds], ["gap", *kinds], kinds, [*kinds, "replay_complete"]
+    ]  # fmt: skip
+    assert [(one[0]["from"], one[0]["to"]) for one in sent[:2]] == [(11, 80)] * 2
+
+
 async def test_a_position_in_another_log_is_told(bus: Bus) -> None:
     """A seq means nothing without its log."""
     top = bus.add(3)

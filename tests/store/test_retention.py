@@ -18,6 +18,8 @@ from waitbus.store import Log, retention
 from waitbus.store.bookmarks import IN_USE, keep_from
 from waitbus.store.retention import Pruner, Retention, live_bytes, prune_chunk, prune_now_and_then, strip_payloads
 
+INSERT_ONE = """INSERT INTO events(at_ms, delivery_id, source, event_type, owner, repo, received_at, ingest_method, summary,
+ fields) VALUES (1, 'never', 'a', 'b', '', '', 1, '', '', '{}')"""
 NEVER = Retention(max_age=None, max_bytes=None)
 DAY = 86400.0
 
@@ -120,6 +122,42 @@ def test_imported_rows_stay_whatever_their_age_up_to_the_size(log: Log) -> None:
     prune(log, Retention(max_age=30 * DAY, max_bytes=1))
     assert [row.delivery_id for row in rows(log)] == ["new"]
     assert log.alias("00000000000000000000000001") is None
+
+
+def test_a_hole_in_seq_was_pruned_and_nothing_else_is_one(log: Log) -> None:
+    """What readers go by: a row that is there is given, wherever the mark stands, and one that is missing is told."""
+    old = time.time_ns() // 1_000_000 - int(400 * DAY * 1000)
+    for number, imported in enumerate((False, True, True, False, True, False, True), 1):
+        log.write_events([(event(f"{number}"), old, f"{number:026d}" if imported else None)])
+    with pytest.raises(ZeroDivisionError):
+        log.write(lambda db: (db.execute(INSERT_ONE), 1 / 0))
+    assert not log.append(event("7")).inserted
+    log.append(event("8"))
+    prune(log, Retention(max_age=30 * DAY))
+    facts = log.facts()
+    assert (seqs(log), facts.first, facts.pruned_to) == ([2, 3, 5, 7, 8], 2, 6)
+    assert [log.hole(after, facts) for after in range(9)] == [
+        (1, 1), None, None, (4, 4), None, (6, 6), None, None, None
+    ]  # fmt: skip
+    assert [[row.seq for row in log.page(after).rows] for after in (0, 3, 5)] == [[2, 3], [5], [7, 8]]
+    assert [log.page(after).more for after in (0, 3, 5)] == [True, True, False]
+    assert [log.newest(seq) for seq in (1, 2, 4, 99)] == [0, 2, 3, 8]
+
+
+def test_the_mark_is_the_last_row_that_was_deleted(log: Log) -> None:
+    """Retention has looked at a history that was imported, and need not again; nobody is missing anything behind it."""
+    old = time.time_ns() // 1_000_000 - int(400 * DAY * 1000)
+    log.write_events([(event(f"{number}"), old, f"{number:026d}") for number in range(1, 501)])
+    log.append(event())
+    prune(log, Retention(max_age=30 * DAY))
+    assert (len(rows(log)), log.facts().pruned_to) == (501, 0)
+    looked: list[str] = []
+    log.use(lambda db: db.set_trace_callback(looked.append))
+    assert prune_chunk(log, Retention(max_age=30 * DAY)) == 0
+    assert not [one for one in looked if "length(" in one], "it weighs no row a second time"
+    log.use(lambda db: db.set_trace_callback(None))
+    prune(log, Retention(max_age=None, max_bytes=None, max_rows=100))
+    assert (len(rows(log)), log.facts().pruned_to) == (100, 401)
 
 
 def test_a_cap_on_rows_is_kept(log: Log) -> None:

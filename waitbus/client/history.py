@@ -47,8 +47,8 @@ def locate(log: Log, start: Start, bookmark: str | None = None) -> Place:
 class History:
     """The events behind `start` (None: all that are kept) that match `wanted` (None: all), of the moment it is made.
 
-    `bookmark` names where `start` came from, for errors. `told` gets the gap, if events behind `start` were pruned.
-    Rows written later are not in it, pruned ones fall out of it.
+    `bookmark` names where `start` came from, for errors. `told` gets the gaps, where events behind `start` were pruned: the one
+    right behind it at once, others when `forwards` comes to them. Rows written later are not in it, pruned ones fall out of it.
 
     Raises:
       OtherLog, UnknownEvent: `start` names an event that this log does not know.
@@ -69,7 +69,7 @@ class History:
         self.log = log
         self.wanted = wanted
         self.tag = facts.tag
-        self.after = facts.pruned_to if start is None else locate(log, start, bookmark).seq
+        self.after = 0 if start is None else locate(log, start, bookmark).seq
         """The seq it begins behind."""
         self.head = facts.last
         self.cursor = make_event_id(facts.last_at_ms, facts.tag, facts.last)
@@ -77,23 +77,24 @@ class History:
         self.passed = 0
         """How many events were looked at and did not match."""
         self.gap: Gap | None = None
-        if self.after < facts.pruned_to:
-            self.gap = Gap("pruned", self.after + 1, facts.pruned_to, log_id(facts.tag), initial=True)
-            refuse(self.gap, strict)
-            told(self.gap)
-            self.after = facts.pruned_to
+        """The last one that was told."""
+        self._told = None if start is None else told
+        self._strict = strict
         self._first = facts.first
+        self.after = self._over_hole(self.after)
 
     def forwards(self) -> Iterator[Row]:
         """The matching rows, oldest first."""
         after = self.after
         while after < self.head:
             rows, _ = self.log.page(after, PAGE_ROWS)
+            if not rows:
+                return
+            if rows[0].seq > after + 1:
+                self._over_hole(after)
             for row in rows:
                 if row.seq <= self.head and self._matches(row):
                     yield row
-            if not rows:
-                return
             after = rows[-1].seq
 
     def backwards(self) -> Iterator[Row]:
@@ -101,10 +102,22 @@ class History:
         top, floor = self.head, max(self.after, self._first - 1)
         while top > floor:
             bottom = max(top - PAGE_ROWS, floor)
-            for row in reversed(self._between(bottom, top)):
+            rows = self._between(bottom, top)
+            for row in reversed(rows):
                 if self._matches(row):
                     yield row
-            top = bottom
+            # A hole may be as wide as millions.
+            top = bottom if rows else self.log.newest(bottom)
+
+    def _over_hole(self, after: int) -> int:
+        """Tell of what was pruned right behind `after`, if anybody asked for that; where it goes on."""
+        missing = None if self._told is None else self.log.hole(after, self.log.facts())
+        if self._told is None or missing is None:
+            return after
+        self.gap = Gap("pruned", *missing, log_id(self.tag), initial=after == self.after)
+        refuse(self.gap, self._strict)
+        self._told(self.gap)
+        return missing[1]
 
     def _between(self, after: int, last: int) -> list[Row]:
         found: list[Row] = []

@@ -86,13 +86,14 @@ class Tail:
         name = log_id(facts.tag)
         initial = isinstance(place, Start)
         seq, gaps = _first(self.log, place, facts, name) if isinstance(place, Start) else _resumed(place, facts, name)
-        if seq < facts.pruned_to:
-            gaps.append(Gap("pruned", seq + 1, facts.pruned_to, name, initial))
-            seq = facts.pruned_to
+        missing = self.log.hole(seq, facts)
+        if missing is not None:
+            gaps.append(Gap("pruned", *missing, name, initial))
+            seq = missing[1]
         return Position(name, seq), gaps
 
     def page(self, seq: int) -> Page | None:
-        """The rows behind `seq`; None if the log is another one now, or was pruned there: then `find` again."""
+        """The rows behind `seq` up to a hole; None if the log is another one now, or was pruned there: then `find` again."""
         page = self.log.page(seq)
         if self.log.tag != self._tag:
             return None

@@ -30,9 +30,8 @@ def begin(log: Log, asked: Subscribe, facts: Facts) -> Begin:
     delivered, what is committed after it always is.
     """
     found = _place(log, asked, facts)
-    if found.gap is None and found.floor < facts.pruned_to:
-        return Begin(found.floor, ("pruned", found.floor + 1, facts.pruned_to))
-    return found
+    missing = log.hole(found.floor, facts) if found.gap is None else None
+    return found if missing is None else Begin(found.floor, ("pruned", *missing))
 
 
 def _place(log: Log, asked: Subscribe, facts: Facts) -> Begin:

@@ -121,7 +121,7 @@ class Hub:
         first = ack(asked, facts, floor, self.heartbeat, self.path, self._identity)
         if sub.lean and gap is not None:
             first += wire.gap(*gap, log_id(facts.tag))
-            sub.told = facts.pruned_to
+            sub.told = gap[2] if gap[0] == "pruned" else 0
         return sub, first + self._replayed(sub)
 
     def unregister(self, sub: Subscriber) -> None:
@@ -177,8 +177,21 @@ class Hub:
         if not self._is_same(rows[-1].seq if rows else self.head):
             return True
         if rows:
-            self._fan_out(EncodedPage(rows, self.tag))
+            page = EncodedPage(rows, self.tag)
+            if page.first > self.head + 1:
+                self._skip_hole(page)
+            self._fan_out(page)
         return more
+
+    def _skip_hole(self, page: EncodedPage) -> None:
+        """Rows before `page` were pruned before they were swept, by somebody who did not wait for us: those who are live are told
+        here, those who are behind when they come to it."""
+        last = page.first - 1
+        for sub in self.subscribers:
+            if sub.live and sub.lean and sub.floor < last:
+                self._offer(sub, wire.gap("pruned", max(self.head, sub.floor) + 1, last, log_id(self.tag)), page)
+        self.head = last
+        self._recent.clear(last)
 
     def _skip(self) -> None:
         """With nobody there, nothing need be read: who comes begins at the log's end, or reads what is behind it."""
@@ -256,12 +269,13 @@ class Hub:
             self._facts()
             await trio.lowlevel.checkpoint()
             page, pruned_to, identity = await self._past.after(sub.floor)
-        whole = page is not None and page.last - sub.floor == len(page.rows)
-        if whole or not sub.lean or max(sub.floor, sub.told) >= pruned_to:
+        first = max(sub.floor, sub.told) + 1
+        last = pruned_to if page is None else min(pruned_to, page.first - 1)
+        if not sub.lean or first > last:
             gap = b""
         else:
-            gap = wire.gap("pruned", max(sub.floor, sub.told) + 1, pruned_to, log_id(self.tag))
-            sub.told = pruned_to
+            gap = wire.gap("pruned", first, last, log_id(self.tag))
+            sub.told = last
         return ([] if page is None else [page]), gap
 
     # -- the log is another one ----------------------------------------------------------------------------------------

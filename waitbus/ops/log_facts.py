@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,7 @@ from waitbus.events import log_id
 from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import primary, translated
+from waitbus.store.files import identity
 from waitbus.store.retention import live_bytes
 from waitbus.store.rows import seq_before
 
@@ -75,9 +77,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
       LogUnavailable: there is none; it is not made.
       LogError: it cannot be read, or is no log.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise LogUnavailable(f"{path} is a directory, not a log", hint=_OTHER)
-    if not path.exists():
+    if not is_there(path):
         raise LogUnavailable(
             f"there is no log at {path}", hint="the first event makes it; `waitbus status` names the one in use"
         )
@@ -89,6 +91,16 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         if path != log_path():
             error.hint = _OTHER  # what to do about a damaged log would be bad advice about somebody's other file
         raise
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at `path`.
+
+    Raises:
+      LogError: it is not for us to see.
+    """
+    with translated(path):
+        return identity(os.fspath(path)) is not None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -116,7 +128,7 @@ def facts(path: Path, *, now: float | None = None) -> LogFacts:
             min_writer=meta["min_writer"],
             migrations=tuple(applied(db)),
             journal_mode=db.execute("PRAGMA journal_mode").fetchall()[0][0],
-            rows=count(db, meta["pruned_to"], last[0]),
+            rows=count(db, 0, meta["pruned_to"], last[0]),
             first_seq=first[0],
             last_seq=last[0],
             first_at_ms=first[1],
@@ -137,10 +149,12 @@ def applied(db: sqlite3.Connection) -> Iterator[Migration]:
     )
 
 
-def count(db: sqlite3.Connection, pruned_to: int, last: int) -> int:
-    """How many rows there are, without reading them: above the prune mark seq has no holes (nothing burns one)."""
-    below: int = db.execute("SELECT count(*) FROM events WHERE seq <= ?", (pruned_to,)).fetchall()[0][0]
-    return below + max(0, last - pruned_to)
+def count(db: sqlite3.Connection, after: int, pruned_to: int, last: int) -> int:
+    """How many rows there are behind `after`, without reading them: above the prune mark seq has no holes (nothing burns one)."""
+    if after >= pruned_to:
+        return max(0, last - after)
+    below = db.execute("SELECT count(*) FROM events WHERE seq > ? AND seq <= ?", (after, pruned_to)).fetchall()
+    return int(below[0][0]) + max(0, last - pruned_to)
 
 
 def check(path: Path) -> list[str]:
@@ -157,7 +171,10 @@ def check(path: Path) -> list[str]:
 
 def set_aside(path: Path) -> list[Damaged]:
     """The damaged logs that lie beside this one, the newest last."""
-    found = sorted(path.parent.glob(f"{path.name}.corrupt-*"))
+    try:
+        found = sorted(path.parent.glob(f"{path.name}.corrupt-*"))
+    except OSError:  # the folder may not be looked into, which whoever reads the log is told
+        return []
     return [Damaged(one, _size(one)) for one in found if not one.name.endswith(("-wal", "-shm"))]
 
 

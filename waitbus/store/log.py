@@ -154,8 +154,17 @@ class Log:
         return found[0][0] if found else 0
 
     def page(self, after: int, limit: int = PAGE_ROWS) -> Page:
-        """The rows behind seq `after`, in order: at most `limit`, and about `rows.PAGE_BYTES`."""
+        """The rows behind seq `after`, in order, up to a hole: at most `limit`, and about `rows.PAGE_BYTES`."""
         return self.use(lambda db: rows.page(db, after, limit))
+
+    def hole(self, after: int, facts: Facts) -> tuple[int, int] | None:
+        """The first and the last of the seqs right behind `after` that were pruned when `facts` were read; None: none were."""
+        return self.use(lambda db: rows.hole(db, after, facts.pruned_to))
+
+    def newest(self, seq: int) -> int:
+        """The newest seq up to `seq` that is left, 0 where none is."""
+        found = self.use(lambda db: db.execute("SELECT max(seq) FROM events WHERE seq <= ?", (seq,)).fetchall())
+        return found[0][0] or 0
 
     def row(self, seq: int) -> Row | None:
         """The row of a seq; None where it was pruned or never was."""

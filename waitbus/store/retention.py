@@ -1,8 +1,12 @@
 """Retention: old rows leave in small chunks, from the low end, while everything works.
 
-A chunk is one transaction that deletes a range of rows and raises `pruned_to`, so that a reader whose position lies below it
-is told of a gap. The range is found before the transaction begins, since rows appear at the high end only. The newest row is
-never pruned: seq goes on from it.
+A chunk is one transaction that deletes rows of a range and raises `pruned_to` to the last one of them, so that a reader whose
+position lies below it is told of a gap. The range is found before the transaction begins, since rows appear at the high end only.
+The newest row is never pruned: seq goes on from it.
+
+Imported rows outlive those around them, so below `pruned_to` there are rows and holes. Nothing else leaves a hole in seq: a seq
+that is missing was pruned, one that is there is given (`rows.hole`). How far age was looked at is another mark, `aged_to`: behind
+a history that was imported and of which nothing was deleted, nobody is missing anything.
 """
 
 from __future__ import annotations
@@ -141,6 +145,12 @@ def _has_daemon(log: Log) -> bool:
     return True
 
 
+# An upsert: the first logs have no such mark.
+_AGED = "INSERT INTO meta VALUES ('aged_to', ?) ON CONFLICT(key) DO UPDATE SET value = max(value, excluded.value)"
+_PRUNED = """UPDATE meta SET value = max(value, (SELECT coalesce(max(seq), 0) FROM events WHERE {which}))
+ WHERE key = 'pruned_to'"""
+
+
 class _Range(NamedTuple):
     """Rows `after` < seq <= `last`; imported ones among them stay if `spare_imported`."""
 
@@ -163,9 +173,10 @@ def _doomed(db: sqlite3.Connection, keep: Retention, now: float, chunk: int) -> 
     limit = min(seq_before(db, int((now - keep.max_age) * 1000)), bounds.last - 1)
     if keep.keep_from is not None:
         limit = min(limit, keep.keep_from - 1)
-    last = _last_of_chunk(db, bounds.pruned_to, limit, chunk)
+    looked_to = db.execute("SELECT max(value) FROM meta WHERE key IN ('pruned_to', 'aged_to')").fetchall()[0][0]
+    last = _last_of_chunk(db, looked_to, limit, chunk)
     # Imported rows carry an alias: a history that somebody brought over is kept up to the size cap.
-    return None if last is None else _Range(bounds.pruned_to, last, spare_imported=True)
+    return None if last is None else _Range(looked_to, last, spare_imported=True)
 
 
 def _last_of_chunk(db: sqlite3.Connection, after: int, limit: int, chunk: int, enough: int = CHUNK_BYTES) -> int | None:
@@ -185,14 +196,16 @@ def _last_of_chunk(db: sqlite3.Connection, after: int, limit: int, chunk: int, e
 
 def _delete(db: sqlite3.Connection, doomed: _Range) -> int:
     bounds = (doomed.after, doomed.last)
-    spared = " AND seq NOT IN (SELECT seq FROM aliases WHERE seq > ? AND seq <= ?)" if doomed.spare_imported else ""
-    values = bounds * 2 if spared else bounds
-    done = db.execute(f"DELETE FROM events WHERE seq > ? AND seq <= ?{spared}", values).rowcount
-    if not spared:
-        db.execute("DELETE FROM aliases WHERE seq > ? AND seq <= ?", bounds)
-    db.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'pruned_to'", (doomed.last,))
-    # Rows that are spared count: the mark has moved, and there may be more behind it.
-    return max(done, 1)
+    which = "seq > ? AND seq <= ?"
+    values: tuple[int, ...] = bounds
+    if doomed.spare_imported:
+        which, values = f"{which} AND seq NOT IN (SELECT seq FROM aliases WHERE {which})", bounds * 2
+        db.execute(_AGED, (doomed.last,))
+    else:
+        db.execute(f"DELETE FROM aliases WHERE {which}", bounds)
+    db.execute(_PRUNED.format(which=which), values)
+    # Rows that are spared count: a mark has moved, and there may be more behind it.
+    return max(db.execute(f"DELETE FROM events WHERE {which}", values).rowcount, 1)
 
 
 def _strip(db: sqlite3.Connection, last: int) -> int:

@@ -37,7 +37,7 @@ INSERT = """INSERT INTO events(at_ms, delivery_id, source, event_type, owner, re
 
 
 class Page(NamedTuple):
-    """Rows in the order of seq; `more` is False where the log ended with them."""
+    """Rows in the order of seq, without a hole between them; `more` is False where the log ended with them."""
 
     rows: list[Row]
     more: bool
@@ -56,7 +56,10 @@ class Appended(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a log says of itself: tag, seqs of its first and last row (0: none), and up to where rows were pruned."""
+    """What a log says of itself: tag, seqs of its first and last row (0: none), and the last seq that was pruned.
+
+    Below that one rows may be left (imported ones), and nothing but pruning leaves a hole: `hole` says which.
+    """
 
     tag: int
     first: int
@@ -105,7 +108,27 @@ def append(db: sqlite3.Connection, mint: Mint, event: EventInsert, now_ms: int, 
 
 
 def page(db: sqlite3.Connection, after: int, limit: int) -> Page:
-    """The rows behind seq `after`: at most `limit`, and `PAGE_BYTES` unless one row is larger."""
+    """The rows behind seq `after`: at most `limit`, and `PAGE_BYTES` unless one row is larger.
+
+    It ends before a hole, so that whoever reads on finds it in front of the first row, and tells of it where it stands.
+    """
+    rows, more = _page(db, after, limit)
+    if rows and rows[-1].seq - rows[0].seq >= len(rows):
+        end = next(place for place, row in enumerate(rows) if row.seq - rows[0].seq != place)
+        return Page(rows[:end], more=True)
+    return Page(rows, more)
+
+
+def hole(db: sqlite3.Connection, after: int, pruned_to: int) -> tuple[int, int] | None:
+    """The first and the last of the seqs right behind `after` that were pruned; None where its next row is not missing."""
+    if after >= pruned_to:
+        return None
+    following = db.execute("SELECT min(seq) FROM events WHERE seq > ?", (after,)).fetchall()[0][0]
+    last = pruned_to if following is None else min(pruned_to, following - 1)
+    return (after + 1, last) if last > after else None
+
+
+def _page(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[Row], bool]:
     cursor = db.execute(PAGE, (after, limit))
     try:
         rows: list[Row] = []
@@ -114,8 +137,8 @@ def page(db: sqlite3.Connection, after: int, limit: int) -> Page:
             rows.append(Row._make(raw))
             size += len(raw[-1]) + ROW_BYTES
             if size >= PAGE_BYTES:
-                return Page(rows, more=True)
-        return Page(rows, more=len(rows) == limit)
+                return rows, True
+        return rows, len(rows) == limit
     finally:
         # A SELECT that is not read to its end would keep the WAL from being reset.
         cursor.close()
