@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Plan
 from waitbus.client.start import Start
-from waitbus.client.subscription import AsyncSubscription, Subscription, refuse_in_loop
+from waitbus.client.subscription import AsyncSubscription, Subscription, path_of, refuse_in_loop
 from waitbus.client.waits import run, run_sync
 from waitbus.errors import InvalidEvent
 from waitbus.events import EmitResult, EventFrame, EventInsert, new_delivery_id
@@ -147,7 +147,7 @@ def _answer_to(
     feed = Feed(
         plan.wanted,
         Start(event_id=sent.event_id),
-        path=None if socket_path is None else Path(socket_path),
+        path=path_of(socket_path),
         log=log_path() if db_path is None else Path(db_path).absolute(),
         key=key,
     )

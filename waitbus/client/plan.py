@@ -131,35 +131,23 @@ class Plan:
           InvalidWait: clauses that exclude each other, or a wait that could never end.
         """
         first, every = _clauses(first_of, "first_of"), _clauses(all_of, "all_of")
-        if first and every:
-            raise InvalidWait(
-                "--all-of and --first-of exclude each other",
-                hint="use one of them; --fail-on and --none-of go with either",
-            )
-        if predicate is not None and (first or every):
-            raise InvalidWait(
-                f"{predicate.describe()} stands beside {'--first-of' if first else '--all-of'}",
-                hint="put it into a clause: SOURCE:KEY=VALUE,KEY=VALUE",
-            )
-        kept, of_state = dict(states), tuple(dict(states))
+        _refuse_together(predicate, first, every)
         if predicate is not None:
             every = (Clause(predicate.describe(), predicate),)
-        if first:
-            first += of_state
-        else:
-            every += of_state
+        kept = dict(states)
         plan = cls(
-            first,
-            every,
-            _clauses(none_of, "none_of"),
-            _clauses(fail_on, "fail_on"),
-            kept,
-            count,
-            in_order,
-            fail_fast,
-            honour,
+            first_of=(*first, *kept) if first else (),
+            all_of=() if first else (*every, *kept),
+            none_of=_clauses(none_of, "none_of"),
+            fail_on=_clauses(fail_on, "fail_on"),
+            states=kept,
+            count=count,
+            in_order=in_order,
+            fail_fast=fail_fast,
+            honour=honour,
         )
         plan._check(has_timeout, is_plain=predicate is not None)
+        plan._arrange(is_plain=predicate is not None)
         return plan
 
     def _check(self, has_timeout: bool, is_plain: bool) -> None:
@@ -187,13 +175,15 @@ class Plan:
             )
         if self.fail_fast and (is_plain or not self.all_of):
             raise InvalidWait("--fail-fast ends nothing early", hint="it goes with --all-of")
+
+    def _arrange(self, is_plain: bool) -> None:
         if len(self.all_of) == self.count == 1 and (is_plain or self.states):
             # One thing alone: its verdict is that of the event that decides, as for --first-of.
             self.first_of, self.all_of = self.all_of, ()
         elif self.count > 1:
             self.all_of, self.first_of = self.all_of or self.first_of, ()
-        else:
-            self.all_of = tuple(dict.fromkeys(self.all_of)) if not self.in_order else self.all_of
+        elif not self.in_order:
+            self.all_of = tuple(dict.fromkeys(self.all_of))
         self._left = list(self.all_of)
 
     @property
@@ -320,6 +310,18 @@ class Plan:
 
 def _hits(clause: Clause, document: Document) -> bool:
     return clause.predicate.matches(document) and ends(document, clause.predicate)
+
+
+def _refuse_together(predicate: Predicate | None, first: tuple[Clause, ...], every: tuple[Clause, ...]) -> None:
+    if first and every:
+        raise InvalidWait(
+            "--all-of and --first-of exclude each other", hint="use one of them; --fail-on and --none-of go with either"
+        )
+    if predicate is not None and (first or every):
+        raise InvalidWait(
+            f"{predicate.describe()} stands beside {'--first-of' if first else '--all-of'}",
+            hint="put it into a clause: SOURCE:KEY=VALUE,KEY=VALUE",
+        )
 
 
 def _clauses(given: Iterable[str | Clause], what: str) -> tuple[Clause, ...]:

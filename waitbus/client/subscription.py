@@ -256,7 +256,8 @@ def asubscribe(
     """
     from waitbus.client.drive import loop_key
 
-    return AsyncSubscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, loop_key))
+    wanted, path = wanted_of(match, source, to, first_of), path_of(socket_path)
+    return AsyncSubscription(Feed(wanted, since, bookmark=bookmark, strict=strict, path=path, key=loop_key, told=told))
 
 
 def subscribe(
@@ -277,27 +278,15 @@ def subscribe(
       RunningLoopError: an event loop runs in this thread; `asubscribe` is what to call there.
     """
     refuse_in_loop("subscribe", "asubscribe")
-    return Subscription(_feed(match, source, to, first_of, since, socket_path, bookmark, strict, told, object))
+    wanted, path = wanted_of(match, source, to, first_of), path_of(socket_path)
+    return Subscription(Feed(wanted, since, bookmark=bookmark, strict=strict, path=path, told=told))
 
 
-def _feed(
-    match: Texts,
-    source: Texts,
-    to: str | None,
-    first_of: Iterable[str] | None,
-    since: str | Start | None,
-    path: Path | str | None,
-    bookmark: str | None,
-    strict: bool,
-    told: Callable[[Note | Gap], None] | None,
-    key: Callable[[], object],
-) -> Feed:
+def path_of(path: Path | str | None) -> Path | None:
+    """A path as callers may write it."""
     from pathlib import Path
 
-    wanted = wanted_of(match, source, to, first_of)
-    return Feed(
-        wanted, since, bookmark=bookmark, strict=strict, path=None if path is None else Path(path), key=key, told=told
-    )
+    return None if path is None else Path(path)
 
 
 def refuse_in_loop(called: str, instead: str) -> None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+import attrs
+
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Answer, Outcome, Plan
-from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, refuse_in_loop
+from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, path_of, refuse_in_loop
 from waitbus.errors import InvalidWait
 from waitbus.predicate import Predicate
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
     from typing import Any
+
+    from anyio.abc import TaskGroup
 
     from waitbus.client.start import Start
     from waitbus.events import EventFrame
@@ -48,48 +52,59 @@ async def run(
     """
     import anyio
 
+    wait = _Wait(plan, subscription, timeout, sources, watch)
+    with anyio.move_on_after(timeout):
+        async with anyio.create_task_group() as wait.nursery:
+            await wait.guarded(wait.read)
+    if wait.failure is not None:
+        raise wait.failure
+    return plan.time_out() if wait.outcome is None else wait.outcome
+
+
+@attrs.define
+class _Wait:
+    """One `run`: the nursery of the reader and the sources, and what ended it."""
+
+    plan: Plan
+    subscription: AsyncSubscription
+    timeout: float | None
+    sources: Iterable[Source]
+    watch: Watch | None
+    nursery: TaskGroup = attrs.field(init=False)
     outcome: Outcome | None = None
     failure: Exception | None = None
 
-    async def guarded(work: Source, *, task_status: Any = anyio.TASK_STATUS_IGNORED) -> None:
+    async def guarded(self, work: Source, *, task_status: Any = None) -> None:
         # The first failure is raised as it is, outside of the nursery: callers are promised types, not groups of them.
-        nonlocal failure
         try:
-            await work(meet, task_status=task_status)
+            await work(self.meet, task_status=task_status)
         except Exception as error:
-            failure = failure or error
-            nursery.cancel_scope.cancel()
+            self.failure = self.failure or error
+            self.nursery.cancel_scope.cancel()
 
-    def meet(clause: Clause, answer: Answer) -> None:
-        decide(plan.meet(clause, answer))
-        if watch is not None and outcome is None and subscription.armed:
-            watch(plan)
-
-    def decide(found: Outcome | None) -> None:
-        nonlocal outcome
-        if found is not None and outcome is None:
-            outcome = found
-            nursery.cancel_scope.cancel()
-
-    async def read(_: Meet, *, task_status: Any) -> None:
-        subscription.session.hurry(timeout)
+    async def read(self, _: Meet, *, task_status: Any) -> None:
+        subscription, plan = self.subscription, self.plan
+        subscription.session.hurry(self.timeout)
         await subscription.arm()
-        for source in sources:
-            await nursery.start(guarded, source)
-        if outcome is not None:
+        for source in self.sources:
+            await self.nursery.start(self.guarded, source)
+        if self.outcome is not None:
             return
-        if watch is not None:
-            watch(plan)
-        decide(plan.begin(subscription.session.log, time.monotonic()) if plan.states else None)
-        while outcome is None:
-            decide(await _read(plan, subscription, watch))
+        if self.watch is not None:
+            self.watch(plan)
+        self.decide(plan.begin(subscription.session.log, time.monotonic()) if plan.states else None)
+        while self.outcome is None:
+            self.decide(await _read(plan, subscription, self.watch))
 
-    with anyio.move_on_after(timeout):
-        async with anyio.create_task_group() as nursery:
-            await guarded(read)
-    if failure is not None:
-        raise failure
-    return plan.time_out() if outcome is None else outcome
+    def meet(self, clause: Clause, answer: Answer) -> None:
+        self.decide(self.plan.meet(clause, answer))
+        if self.watch is not None and self.outcome is None and self.subscription.armed:
+            self.watch(self.plan)
+
+    def decide(self, found: Outcome | None) -> None:
+        if found is not None and self.outcome is None:
+            self.outcome = found
+            self.nursery.cancel_scope.cancel()
 
 
 async def _read(plan: Plan, subscription: AsyncSubscription, watch: Watch | None) -> Outcome | None:
@@ -185,7 +200,7 @@ def decide(
     """
     refuse_in_loop("decide", "adecide")
     plan = plan_of(match, source, to, all_of, first_of, none_of, fail_on, timeout, count, in_order, fail_fast)
-    subscription = Subscription(Feed(plan.wanted, since, path=_path(socket_path)))
+    subscription = Subscription(Feed(plan.wanted, since, path=path_of(socket_path)))
     try:
         return run_sync(plan, subscription, timeout=timeout)
     finally:
@@ -212,7 +227,7 @@ async def adecide(
     from waitbus.client.drive import loop_key
 
     plan = plan_of(match, source, to, all_of, first_of, none_of, fail_on, timeout, count, in_order, fail_fast)
-    subscription = AsyncSubscription(Feed(plan.wanted, since, path=_path(socket_path), key=loop_key))
+    subscription = AsyncSubscription(Feed(plan.wanted, since, path=path_of(socket_path), key=loop_key))
     try:
         return await run(plan, subscription, timeout=timeout)
     finally:
@@ -270,9 +285,3 @@ async def await_for(
         timeout=timeout, since=since, socket_path=socket_path,
     )  # fmt: skip
     return outcome.frame
-
-
-def _path(path: Path | str | None) -> Path | None:
-    from pathlib import Path
-
-    return None if path is None else Path(path)
