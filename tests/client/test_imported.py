@@ -25,8 +25,8 @@ from waitbus.store.retention import Pruner, Retention
 OLD_MS = int((time.time() - 400 * 86400) * 1000)
 
 
-def bring(numbers: Iterable[int], *, imported: bool) -> None:
-    batch = [(event(n), OLD_MS, f"{n:026d}" if imported else None) for n in numbers]
+def bring(numbers: Iterable[int], *, imported: bool, at_ms: int = OLD_MS) -> None:
+    batch = [(event(n), at_ms, f"{n:026d}" if imported else None) for n in numbers]
     shared().write_events(batch)
 
 
@@ -126,6 +126,30 @@ def test_a_reader_that_stands_among_them_when_its_daemon_dies(bus: Bus, face: Fa
 
     assert face.collect(10, since=place(0), each=each, told=said.append) == [4, 5, 6, 10, 11, 12, 13, 14, 15, 16]
     assert gaps(said) == [("pruned", 1, 3), ("pruned", 7, 9)]
+
+
+def test_a_moment_behind_all_that_was_pruned_misses_nothing(transport: str, face: Face) -> None:
+    """A log that was not used for a month: what left is older than the hour that is asked for."""
+    bring([1, 2, 3], imported=False)
+    emit(4, 5)
+    prune()
+    said: list[Note | Gap] = []
+    assert face.collect(2, since="1h", strict=True, told=said.append) == [4, 5]
+    assert gaps(said) == []
+    assert face.collect(2, since="300d", strict=True, told=said.append) == [4, 5]
+    assert face.collect(2, since="500d", told=said.append) == [4, 5]
+    assert gaps(said) == [("pruned", 1, 3)]
+
+
+def test_what_was_pruned_since_that_moment_is_told_though_older_rows_are_left(transport: str, face: Face) -> None:
+    bring([1, 2, 3], imported=True)
+    bring([4, 5, 6], imported=False, at_ms=OLD_MS + 300 * 86_400_000)
+    emit(7)
+    prune()
+    said: list[Note | Gap] = []
+    assert face.collect(1, since="200d", told=said.append) == [7]
+    assert gaps(said) == [("pruned", 4, 6)]
+    assert face.collect(1, since="90d", strict=True, told=said.append) == [7]
 
 
 # -- the log by itself -------------------------------------------------------------------------------------------------

@@ -167,26 +167,31 @@ def test_a_place_in_time_is_found_by_bisection(log: Log, monkeypatch: pytest.Mon
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=60), st.integers(0, 1000))
 def test_bisection_finds_what_a_scan_finds_whatever_holes_there_are(steps: list[tuple[int, bool]], at_ms: int) -> None:
-    """Rows kept in the middle of pruned ones leave holes of any shape."""
+    """Rows kept in the middle of pruned ones leave holes of any shape. What was pruned from the moment on lies behind the place;
+    where all that was pruned is older, nothing that was does."""
     from waitbus.store.rows import seq_before
 
-    table, clock = [], 0
+    table: list[tuple[int, int]] = []
+    pruned, clock = [(0, 0)], 0
     for seq, (step, kept) in enumerate(steps, 1):
         clock += step
-        if kept or seq == len(steps):
-            table.append((seq, clock))
+        (table if kept or seq == len(steps) else pruned).append((seq, clock))
     db = sqlite3.connect(":memory:")
     try:
         db.executescript(schema.TABLES)
-        db.execute("INSERT INTO meta VALUES ('pruned_to', 0)")
+        db.executemany("INSERT INTO meta VALUES (?, ?)", zip(("pruned_to", "pruned_at_ms"), pruned[-1], strict=True))
         db.executemany("INSERT INTO events VALUES (?, ?, hex(randomblob(8)),'','','','','','',0,'','','','')", table)
         found = seq_before(db, at_ms)
     finally:
         db.close()
     before = [seq for seq, at in table if at < at_ms]
-    # Any position between the last row before and the first one at or behind it says the same.
+    # Any position between the last row before and the first one at or behind it gives the same rows.
     behind = [seq for seq, at in table if at >= at_ms]
-    assert (found == 0) if not before else before[-1] <= found < (behind[0] if behind else found + 1)
+    assert max(before, default=0) <= found < min(behind, default=found + 1)
+    if all(at < at_ms for _, at in pruned):
+        assert found == min(behind, default=table[-1][0] + 1) - 1
+    else:
+        assert found == max(before, default=0)
 
 
 # -- one connection for a process --------------------------------------------------------------------------------------

@@ -158,6 +158,7 @@ def test_the_mark_is_the_last_row_that_was_deleted(log: Log) -> None:
     log.use(lambda db: db.set_trace_callback(None))
     prune(log, Retention(max_age=None, max_bytes=None, max_rows=100))
     assert (len(rows(log)), log.facts().pruned_to) == (100, 401)
+    assert [log.seq_before(at_ms) for at_ms in (0, old, old + 1)] == [0, 0, 500]
 
 
 def test_a_cap_on_rows_is_kept(log: Log) -> None:

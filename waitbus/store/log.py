@@ -189,7 +189,8 @@ class Log:
         return found[0][0] if found else None
 
     def seq_before(self, at_ms: int, *, told: bool = False) -> int:
-        """The newest seq committed before `at_ms` (ms since the epoch), by bisection: commit times never decrease.
+        """The newest seq committed before `at_ms` (ms since the epoch), by bisection: commit times never decrease. Where what was
+        pruned may be younger, that stands behind it.
 
         With `told` it is a moment that was just read from this machine's clock: where that was stepped back, rows that were
         committed before the step, with a time that is still to come, are before it too.

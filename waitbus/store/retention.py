@@ -6,7 +6,8 @@ The newest row is never pruned: seq goes on from it.
 
 Imported rows outlive those around them, so below `pruned_to` there are rows and holes. Nothing else leaves a hole in seq: a seq
 that is missing was pruned, one that is there is given (`rows.hole`). How far age was looked at is another mark, `aged_to`: behind
-a history that was imported and of which nothing was deleted, nobody is missing anything.
+a history that was imported and of which nothing was deleted, nobody is missing anything. `pruned_at_ms` is when the row
+at `pruned_to` was committed: whoever asks for what came since a later moment is missing nothing either.
 """
 
 from __future__ import annotations
@@ -145,10 +146,13 @@ def _has_daemon(log: Log) -> bool:
     return True
 
 
-# An upsert: the first logs have no such mark.
-_AGED = "INSERT INTO meta VALUES ('aged_to', ?) ON CONFLICT(key) DO UPDATE SET value = max(value, excluded.value)"
-_PRUNED = """UPDATE meta SET value = max(value, (SELECT coalesce(max(seq), 0) FROM events WHERE {which}))
- WHERE key = 'pruned_to'"""
+# Upserts: the first logs have no such marks.
+_RAISED = "ON CONFLICT(key) DO UPDATE SET value = max(value, excluded.value)"
+_AGED = f"INSERT INTO meta VALUES ('aged_to', ?) {_RAISED}"
+_PRUNED = f"""INSERT INTO meta
+ SELECT 'pruned_to', seq FROM (SELECT max(seq) AS seq FROM events WHERE {{which}}) WHERE seq NOT NULL {_RAISED}"""
+_PRUNED_AT = f"""INSERT INTO meta
+ SELECT 'pruned_at_ms', at_ms FROM events WHERE seq = (SELECT value FROM meta WHERE key = 'pruned_to') {_RAISED}"""
 
 
 class _Range(NamedTuple):
@@ -204,6 +208,7 @@ def _delete(db: sqlite3.Connection, doomed: _Range) -> int:
     else:
         db.execute(f"DELETE FROM aliases WHERE {which}", bounds)
     db.execute(_PRUNED.format(which=which), values)
+    db.execute(_PRUNED_AT)
     # Rows that are spared count: a mark has moved, and there may be more behind it.
     return max(db.execute(f"DELETE FROM events WHERE {which}", values).rowcount, 1)
 

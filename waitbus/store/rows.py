@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -145,11 +146,25 @@ def _page(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[Row], bo
 
 
 def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
-    """The newest seq committed before `at_ms`, by bisection over seq; 0 where there is none."""
+    """A place such that what was committed from `at_ms` on stands behind it, by bisection over seq; 0 is the log's beginning.
+
+    What was pruned stands behind it as well, unless all of that is known to be older: then there is nothing to tell.
+    """
     bounds = facts(db, 0)
-    low, high = bounds.first - 1, bounds.last
-    if not high or _at(db, bounds.first)[1] >= at_ms:
+    if not bounds.last:
         return 0
+    low = _bisected(db, bounds, at_ms)
+    if at_ms > _pruned_at(db, bounds):
+        return low
+    found = db.execute("SELECT max(seq) FROM events WHERE seq <= ?", (low,)).fetchall()[0][0]
+    return found or 0
+
+
+def _bisected(db: sqlite3.Connection, bounds: Facts, at_ms: int) -> int:
+    """The newest seq committed before `at_ms`, or one in the hole behind it."""
+    low, high = bounds.first - 1, bounds.last
+    if _at(db, bounds.first)[1] >= at_ms:
+        return low
     while low < high:
         middle = (low + high + 1) // 2
         seq, at = _at(db, middle)
@@ -158,6 +173,14 @@ def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
         else:
             high = seq - 1
     return low
+
+
+def _pruned_at(db: sqlite3.Connection, bounds: Facts) -> float:
+    """When the newest event that was pruned was committed, in ms; a log that did not note it may have pruned anything."""
+    if not bounds.pruned_to:
+        return 0
+    found = db.execute("SELECT value FROM meta WHERE key = 'pruned_at_ms'").fetchall()
+    return found[0][0] if found else math.inf
 
 
 def place_in_time(db: sqlite3.Connection, at_ms: int) -> int:
