@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests import support
+from waitbus.events import EventInsert
+from waitbus.producer import emit_batch
 
 DEADLINE = 10.0
 """s for any single answer, on a machine that does other things too."""
@@ -191,6 +193,12 @@ class Daemon:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=10)
         self._stderr.close()
+
+
+def flood(bus: Daemon, count: int, pad: int = 0, event_type: str = "flood") -> None:
+    """So many events in one transaction, with a field of `pad` characters."""
+    fields = {"pad": "x" * pad} if pad else None
+    emit_batch((EventInsert(source="t", event_type=event_type, fields=fields) for _ in range(count)), db_path=bus.log)
 
 
 @contextmanager

@@ -6,13 +6,16 @@ import contextlib
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.support import PYTHON
-from waitbus.events import EventInsert, Row
-from waitbus.store import Log
+from waitbus.events import EventFrame, EventInsert, Row
+from waitbus.producer import emit
+from waitbus.store import Log, shared
+from waitbus.store.retention import Retention, prune_chunk
 
 
 def event(name: str | None = None, **kwargs: Any) -> EventInsert:
@@ -20,6 +23,23 @@ def event(name: str | None = None, **kwargs: Any) -> EventInsert:
     kwargs.setdefault("source", "agent")
     kwargs.setdefault("event_type", "deploy_finished")
     return EventInsert(delivery_id=name, **kwargs)
+
+
+def told(event_type: str = "deploy_finished", source: str = "agent", **given: Any) -> EventFrame:
+    """Emit an event into the usual log; the event as it is read."""
+    return emit(EventInsert(source=source, event_type=event_type, **given)).event
+
+
+def tell(event_type: str = "deploy_finished", source: str = "agent", **given: Any) -> str:
+    """Emit an event into the usual log; its id."""
+    return told(event_type, source, **given).event_id
+
+
+def prune(before: int, log: Log | None = None) -> None:
+    """Let go of what stands before the seq `before`."""
+    keep = Retention(max_age=1.0, max_bytes=None, keep_from=before)
+    while prune_chunk(log or shared(), keep, now=time.time() + 100):
+        pass
 
 
 def rows(log: Log) -> list[Row]:

@@ -30,12 +30,6 @@ def place(home: Path) -> Path:
     return home
 
 
-@pytest.fixture
-def bus(place: Path) -> Iterator[Daemon]:
-    with daemon(place) as running:
-        yield running
-
-
 def say(bus: Daemon, event_type: str) -> None:
     emit(EventInsert(source="t", event_type=event_type), db_path=bus.log)
 

@@ -30,11 +30,6 @@ NO_KEY = "Expecting property name enclosed in double quotes"
 NAME_HINT = "a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
 
 
-@pytest.fixture
-def log(home: Path) -> Log:
-    return Log(home / "s" / "events.db")
-
-
 def written(log: Log) -> list[EventFrame]:
     return [wire.frame_of_row(row, log.tag) for row in log.page(0).rows]
 

@@ -14,18 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import support
+from tests.logs import tell, told
 from waitbus.cli.handover import NAMES, VALUE_MAX, environment, event_file
-from waitbus.events import EventFrame, EventInsert, Fields
-from waitbus.producer import emit
+from waitbus.events import EventFrame, Fields
 
 Call = Callable[..., support.Result]
 PAST = ("--since", "1h")
 SHA = "7f3a1b2c" + "0" * 32
 VARIABLES = {f"WAITBUS_{name}" for name in NAMES}
-
-
-def tell(event_type: str = "deploy_finished", source: str = "agent", **given: Any) -> EventFrame:
-    return emit(EventInsert(source=source, event_type=event_type, **given)).event
 
 
 def frame(**given: Any) -> EventFrame:
@@ -109,7 +105,7 @@ def test_a_file_that_the_child_removed_is_no_failure() -> None:
 
 def test_the_child_gets_the_event(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAITBUS_CONCLUSION", "outer")
-    event = tell(summary="done", fields={"env": "staging"})
+    event = told(summary="done", fields={"env": "staging"})
     script = "env | grep ^WAITBUS_ | sort; cat $WAITBUS_EVENT_FILE; stat -c %a $WAITBUS_EVENT_FILE"
     result = call("on", "deploy_finished", *PAST, "--", "sh", "-c", script)
     *variables, file, mode = result.out.splitlines()

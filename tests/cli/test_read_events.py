@@ -12,15 +12,10 @@ import pytest
 
 from tests import schemas, support
 from tests.e2e.terminal import Terminal
+from tests.logs import tell
 from waitbus.client import bookmarks
-from waitbus.events import EventInsert
-from waitbus.producer import emit
 
 Call = Callable[..., support.Result]
-
-
-def tell(event_type: str, **keywords: Any) -> str:
-    return emit(EventInsert(event_type=event_type, **{"source": "agent", **keywords})).event.event_id
 
 
 def run(number: int, repo: str = "octo/hello", **keywords: Any) -> str:

@@ -6,20 +6,17 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import bus, schemas, support
+from tests import bus, logs, schemas, support
+from tests.logs import prune
 from waitbus import bell
 from waitbus.client import bookmarks
-from waitbus.events import EventInsert
-from waitbus.producer import emit
-from waitbus.store import Log, shared
-from waitbus.store.retention import Retention, prune_chunk
+from waitbus.store import Log
 
 Call = Callable[..., support.Result]
 
@@ -29,15 +26,7 @@ PLACE_HINT = "write now, 10m, a time as in 2025-01-31T12:00:00Z, or an event id 
 
 def tell(*event_types: str, **keywords: Any) -> list[str]:
     """Emit one event of each type; their ids."""
-    keywords = {"source": "agent", **keywords}
-    return [emit(EventInsert(event_type=name, **keywords)).event.event_id for name in event_types]
-
-
-def prune(keep_from: int) -> None:
-    """Let go of what stands before `keep_from`."""
-    keep = Retention(max_age=1.0, max_bytes=None, keep_from=keep_from)
-    while prune_chunk(shared(), keep, now=time.time() + 100):
-        pass
+    return [logs.tell(name, **keywords) for name in event_types]
 
 
 def types(text: str) -> list[str]:

@@ -11,20 +11,17 @@ from typing import Any
 import pytest
 
 from tests import schemas, support
+from tests.logs import tell
 from tests.schemas import checked
 from waitbus.cli import begun, spelling
 from waitbus.events import EventInsert, parse_event_id
-from waitbus.producer import emit, emit_batch
+from waitbus.producer import emit_batch
 from waitbus.sources import known_sources
 
 Call = Callable[..., support.Result]
 PAST, NOW = ("--since", "1h"), ("--since", "now")
 SOON = (*NOW, "--timeout", "50ms")
 SHA = "7f3a1b2c" + "0" * 32
-
-
-def tell(event_type: str = "deploy_finished", source: str = "agent", **given: Any) -> str:
-    return emit(EventInsert(source=source, event_type=event_type, **given)).event.event_id
 
 
 def last(text: str) -> Any:

@@ -11,6 +11,7 @@ import attrs
 
 import waitbus
 from waitbus.client.subscription import AsyncSubscription, Subscription
+from waitbus.paths import bells_dir
 
 LIMIT = 20.0
 """s for any one call; a test that gets there has failed."""
@@ -28,6 +29,11 @@ def emit(*numbers: int) -> None:
     """One event after another, each with a commit of its own."""
     for n in numbers:
         waitbus.emit(event(n))
+
+
+def bells() -> int:
+    """How many hang beside the usual log."""
+    return sum(not path.name.startswith(".") for path in bells_dir().glob("*"))
 
 
 @attrs.frozen

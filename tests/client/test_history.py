@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.logs import prune
 from waitbus.client.history import History, locate
 from waitbus.client.session import Gap
 from waitbus.client.start import NOW, Start
@@ -17,18 +18,11 @@ from waitbus.events import EventInsert
 from waitbus.predicate import Predicate, Wanted
 from waitbus.producer import emit, emit_all, emit_batch
 from waitbus.store import Log, shared
-from waitbus.store.retention import Retention, prune_chunk
 
 
 def tell(count: int, **keywords: Any) -> list[str]:
     events = [EventInsert(source="agent", event_type=f"t{number % 3}", **keywords) for number in range(count)]
     return [result.event.event_id for result in emit_all(events)]
-
-
-def prune(log: Log, before: int) -> None:
-    keep = Retention(max_age=1.0, max_bytes=None, keep_from=before)
-    while prune_chunk(log, keep, now=time.time() + 100, chunk=before):
-        pass
 
 
 def test_emit_all_answers_for_each_event_what_emit_would() -> None:
@@ -84,7 +78,7 @@ def test_a_predicate_sees_the_payload() -> None:
 
 def test_pruned_events_are_told_once_to_who_asked_for_them() -> None:
     ids = tell(5)
-    prune(shared(), 4)
+    prune(4)
     told: list[Gap] = []
     history = History(shared(), Start(event_id=ids[0]), told=told.append)
     assert [(gap.reason, gap.first, gap.last, gap.initial) for gap in told] == [("pruned", 2, 3, True)]
@@ -107,7 +101,7 @@ def test_a_place_is_located_by_id_by_time_and_at_the_end() -> None:
     assert locate(log, Start(event_id=ids[1])) == (2, ids[1])
     assert locate(log, Start(at_ns=10**18)) == (0, empty)
     assert locate(log, Start(at_ns=2**62)) == (3, ids[2])
-    prune(log, 3)
+    prune(3, log)
     assert locate(log, Start(event_id=ids[0])) == (1, ids[0]), "pruned, and still known"
 
 
@@ -129,7 +123,7 @@ def test_backwards_is_forwards_reversed(count: int, pruned: int, after: int) -> 
     log = Log(shared().path.with_name(f"h{time.time_ns()}.db"))
     log.append_many(EventInsert(source="a", event_type="x") for _ in range(count))
     if 0 < pruned <= count:
-        prune(log, pruned)
+        prune(pruned, log)
     row = log.row(after)
     history = History(log, None if row is None else Start(event_id=log.event_id(row.seq, row.at_ms)))
     seqs = [one.seq for one in history.forwards()]

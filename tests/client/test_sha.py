@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ from waitbus.store import Log
 
 SHA = "7f3a1b2c" + "0" * 32
 RUN, JOB = "workflow_run", "workflow_job"
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with Log() as log:
-        yield log
 
 
 _numbers = itertools.count(1)

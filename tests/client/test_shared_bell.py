@@ -15,16 +15,11 @@ import pytest
 
 import waitbus
 from tests import support
-from tests.client.faces import emit
+from tests.client.faces import bells, emit
 from waitbus.client.subscription import AsyncSubscription
-from waitbus.paths import bells_dir
 
 BACKENDS = ["trio", "asyncio"]
 LIMIT = 20
-
-
-def bells() -> int:
-    return sum(not path.name.startswith(".") for path in bells_dir().glob("*"))
 
 
 @pytest.fixture(params=BACKENDS)

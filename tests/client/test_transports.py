@@ -17,9 +17,9 @@ import waitbus
 from tests import bus as raw
 from tests import support
 from tests.client.conftest import Bus
-from tests.client.faces import Face, emit, event
+from tests.client.faces import Face, bells, emit, event
 from tests.client.fake import FakeDaemon, kinds, numbers, settled, steps, until
-from waitbus.bell import HELLO, ring
+from waitbus.bell import HELLO, Bell, ring
 from waitbus.client.session import Session
 from waitbus.client.start import Start
 from waitbus.client.steps import Gap, Note
@@ -40,10 +40,6 @@ def session() -> Iterator[Callable[..., Session]]:
     yield make
     for one in made:
         one.close()
-
-
-def bells() -> int:
-    return sum(not name.name.startswith(".") for name in bells_dir().glob("*"))
 
 
 # -- the daemon stops, goes and comes ----------------------------------------------------------------------------------
@@ -107,6 +103,45 @@ def test_a_daemon_that_starts_takes_its_clients_back(bus: Bus, session: Callable
     assert [numbers(until(one, 1)) for one in clients] == [[2]] * 5
     assert bus.daemon is not None
     assert bus.daemon.report()["subscriber_count"] == 5
+
+
+def test_a_daemon_that_was_stopped_takes_its_clients_back_when_it_continues(
+    bus: Bus, session: Callable[..., Session]
+) -> None:
+    """It never went, so nobody starts: its heart notices how late it is (tests/hub/test_pulse.py: once)."""
+    daemon = bus.start(WAITBUS_HEARTBEAT_SEC="0.4")
+    clients = [session() for _ in range(3)]
+    said = [settled(one, "socket") for one in clients]
+    ear = Bell(bells_dir())
+    emit(1)
+    bus.signal(signal.SIGSTOP)
+    emit(2)
+    for one, had in zip(clients, said, strict=True):
+        had += settled(one, "log")
+    emit(3)
+    assert bells() == 5
+    bus.signal(signal.SIGCONT)
+    emit(4)
+    for one, had in zip(clients, said, strict=True):
+        had += settled(one, "socket")
+    assert HELLO in ear.drain()
+    emit(5)
+    for one, had in zip(clients, said, strict=True):
+        had += until(one, 5 - len(numbers(had)))
+        assert (numbers(had), kinds(had), one.transport) == ([1, 2, 3, 4, 5], ["hung", "back"], "socket")
+    assert daemon.report()["subscriber_count"] == 3
+    ear.close()
+
+
+def test_a_client_that_gave_a_busy_daemon_up_is_called_back(bus: Bus, session: Callable[..., Session]) -> None:
+    """It was stopped for less than a heartbeat, so its heart is not late; but somebody left before the ack."""
+    bus.start(WAITBUS_HEARTBEAT_SEC="0.5")
+    one = session()
+    one.hurry(0.2)
+    bus.signal(signal.SIGSTOP)
+    assert kinds(settled(one, "log")) == ["hung"]
+    bus.signal(signal.SIGCONT)
+    assert kinds(settled(one, "socket")) == ["back"]
 
 
 def test_a_restart_is_not_told_to_anybody(bus: Bus, session: Callable[..., Session]) -> None:
@@ -188,7 +223,7 @@ def test_a_daemon_of_another_log_is_not_used(
         emit(0)  # so that there is a log to compare with
         with caplog.at_level(logging.WARNING, logger="waitbus"):
             assert face.collect(2, each=lambda count, _: emit(count)) == [0, 1]
-        assert other.report()["subscriber_count"] == 0
+        support.eventually(lambda: other.report()["subscriber_count"] == 0)
     assert any("serves another log" in record.message for record in caplog.records)
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.logs import tell
 from waitbus.client.drive import loop_key
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Answer, Outcome, Plan
@@ -15,16 +16,11 @@ from waitbus.client.subscription import AsyncSubscription, Subscription
 from waitbus.client.waits import run, run_sync
 from waitbus.document import Document
 from waitbus.errors import LogFull
-from waitbus.events import EventFrame, EventInsert
+from waitbus.events import EventFrame
 from waitbus.predicate import Clause, Predicate
-from waitbus.producer import emit
 from waitbus.store import Log
 
 DOOR = Clause("--door", Predicate.parse("event_type=door"))
-
-
-def tell(event_type: str) -> None:
-    emit(EventInsert(source="agent", event_type=event_type))
 
 
 class Door:

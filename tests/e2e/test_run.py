@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,6 @@ from waitbus.wire import frame_of_row
 
 RUN = (*WAITBUS, "run", "--")
 SHELL_RUN = shlex.join(RUN)
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    log = Log()
-    yield log
-    log.close()
 
 
 def rows(log: Log) -> list[dict[str, Any]]:

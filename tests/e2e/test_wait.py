@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,12 @@ import pytest
 
 from tests.bus import Daemon
 from tests.e2e.terminal import CTRL_C, Terminal
+from tests.logs import prune, tell
 from tests.schemas import checked
 from tests.support import PYTHON, WAITBUS, eventually, read_until, run
-from waitbus.events import EventInsert
-from waitbus.producer import emit
 from waitbus.store import Log
-from waitbus.store.retention import Retention, prune_chunk
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
-
-
-def tell(event_type: str = "deploy_finished", source: str = "agent", **given: Any) -> str:
-    return emit(EventInsert(source=source, event_type=event_type, **given)).event.event_id
 
 
 def armed(child: subprocess.Popen[str]) -> str:
@@ -206,9 +199,7 @@ def pruned(count: int) -> tuple[list[str], Log]:
     """A log of which the first `count - 1` events were pruned, and the ids that they had."""
     ids = [tell("old") for _ in range(count)]
     log = Log()
-    keep = Retention(max_age=1.0, max_bytes=None, keep_from=count)
-    while prune_chunk(log, keep, now=time.time() + 100, chunk=count):
-        pass
+    prune(count, log)
     return ids, log
 
 

@@ -11,10 +11,10 @@ import pytest
 import waitbus
 from tests import support
 from tests.bus import daemon
-from waitbus.cli import main
+from tests.logs import tell
 from waitbus.client.start import Start
 from waitbus.events import EventInsert, parse_event_id
-from waitbus.producer import emit, emit_batch
+from waitbus.producer import emit_batch
 from waitbus.store import shared
 
 HOUR = 3600.0
@@ -35,20 +35,6 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     return Wall(monkeypatch)
 
 
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., support.Result]:
-    def invoke(*argv: str) -> support.Result:
-        capfd.readouterr()
-        code = main(argv, standalone=False)
-        return support.Result(code, *capfd.readouterr())
-
-    return invoke
-
-
-def tell(*names: str) -> list[str]:
-    return [emit(EventInsert(source="agent", event_type=name)).event.event_id for name in names]
-
-
 def read(text: str) -> list[str]:
     """The event types of the lines of a replay."""
     return [line.split()[1] for line in text.splitlines()]
@@ -56,12 +42,12 @@ def read(text: str) -> list[str]:
 
 def test_order_and_ids_go_on(wall: Wall, call: Callable[..., support.Result]) -> None:
     """Ids ascend as text and as seqs; a commit is never earlier than the one before it."""
-    ids = tell("a", "b")
+    ids = [tell("a"), tell("b")]
     wall.by = -HOUR
-    ids += tell("c", "d")
+    ids += [tell("c"), tell("d")]
     emit_batch([EventInsert(source="agent", event_type=name) for name in ("e", "f")])
     wall.by = +HOUR
-    ids += tell("g")
+    ids += [tell("g")]
     places = [parse_event_id(one) for one in ids]
     assert ids == sorted(ids)
     assert [place.seq for place in places] == [1, 2, 3, 4, 7]
@@ -122,7 +108,8 @@ def test_an_armed_subscription_hears_what_comes_behind_the_step(wall: Wall, step
         heard = iter(subscription)
         tell("a")
         wall.by = step
-        tell("b", "c")
+        tell("b")
+        tell("c")
         assert [next(heard).event_type for _ in range(3)] == ["a", "b", "c"]
 
 
@@ -160,7 +147,7 @@ def test_a_wait_after_a_step_does_not_take_what_was_told_before_it(
     wall.by = 0.0  # back again, which the clock of the daemon, another process, never left
     began = Start(at_ns=time.time_ns(), told=True)
     assert waitbus.wait_for("event_type=x", since=began, timeout=0.05) is None
-    told = tell("x")
+    told = [tell("x")]
     frame = waitbus.wait_for("event_type=x", since=began, timeout=5)
     assert frame is not None
     assert [frame.event_id] == told

@@ -60,16 +60,6 @@ def hostile_event(text: str) -> EventInsert:
     )
 
 
-@pytest.fixture
-def call(capfd: pytest.CaptureFixture[str]) -> Call:
-    def invoke(*argv: str) -> support.Result:
-        capfd.readouterr()
-        code = main(argv, standalone=False)
-        return support.Result(code, *capfd.readouterr())
-
-    return invoke
-
-
 # -- in the log and in JSON --------------------------------------------------------------------------------------------
 
 

@@ -15,18 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests import support
-from tests.bus import Daemon, Wire, daemon
+from tests.bus import Daemon, Wire, daemon, flood
 from waitbus import wire as protocol
 from waitbus.events import EventInsert
-from waitbus.producer import emit, emit_batch
+from waitbus.producer import emit
 
 LEAN = {"ext": {"lean": True}}
 Spawn = Callable[..., subprocess.Popen[str]]
-
-
-def flood(bus: Daemon, count: int, pad: int = 0) -> None:
-    fields = {"pad": "x" * pad}
-    emit_batch((EventInsert(source="t", event_type="flood", fields=fields) for _ in range(count)), db_path=bus.log)
 
 
 # -- the log is locked -------------------------------------------------------------------------------------------------

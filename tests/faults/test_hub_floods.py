@@ -9,32 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests import support
-from tests.bus import Daemon, Wire, daemon
+from tests.bus import Daemon, Wire, flood
 from waitbus import wire as protocol
 from waitbus.events import EventInsert
-from waitbus.producer import emit, emit_batch
+from waitbus.producer import emit
 
 LEAN = {"ext": {"lean": True}}
 BACKLOG = 200_000
-
-
-@pytest.fixture
-def bus(home: Path) -> Iterator[Daemon]:
-    with daemon(home) as running:
-        yield running
-
-
-def flood(bus: Daemon, count: int, pad: int = 0, event_type: str = "flood") -> None:
-    """So many events in one transaction."""
-    fields = {"pad": "x" * pad} if pad else None
-    emit_batch((EventInsert(source="t", event_type=event_type, fields=fields) for _ in range(count)), db_path=bus.log)
 
 
 class Collector:

@@ -22,12 +22,6 @@ from waitbus.producer import emit
 OUTSIDE = 40
 
 
-@pytest.fixture
-def bus(home: Path) -> Iterator[Daemon]:
-    with daemon(home) as running:
-        yield running
-
-
 @pytest.fixture(params=[64, 10_000])
 def places(request: pytest.FixtureRequest) -> Iterator[int]:
     """How many a daemon of few descriptors has; this process gets as many as it needs for the other ends."""

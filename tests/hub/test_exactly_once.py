@@ -20,6 +20,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests import logs
 from waitbus import wire
 from waitbus.events import EventInsert, Row, parse_event_id
 from waitbus.hub.encoded import EncodedPage
@@ -182,19 +183,12 @@ async def one_run(seed: int, kind: type[Hub], *, page_rows: int, channel_pages: 
             await produce(hub, log, rng)
             await trio.sleep(1)
             await hub.drain(stall=1e9)
-        rows = read_all(log)
+        rows = logs.rows(log)
         for one in readers:
             check(one, rows)
     finally:
         hub.close()
         log.close()
-
-
-def read_all(log: Log) -> list[Row]:
-    rows: list[Row] = []
-    while page := log.page(rows[-1].seq if rows else 0).rows:
-        rows += page
-    return rows
 
 
 def check(one: Reader, rows: list[Row]) -> None:

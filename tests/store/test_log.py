@@ -21,13 +21,6 @@ from waitbus.paths import log_path
 from waitbus.store import Log, schema, shared
 from waitbus.store.rows import PAGE_BYTES, ROW_BYTES
 
-
-@pytest.fixture
-def log(home: Path) -> Any:
-    with Log() as log:
-        yield log
-
-
 # -- order and identity ------------------------------------------------------------------------------------------------
 
 

@@ -31,12 +31,6 @@ NOW = time.time_ns()
 DAY = 86400 * 10**9
 
 
-@pytest.fixture
-def log(home: Path) -> Any:
-    with Log() as log:
-        yield log
-
-
 class OldLog:
     """A `github.db` made by hand."""
 

@@ -24,12 +24,6 @@ NEVER = Retention(max_age=None, max_bytes=None)
 DAY = 86400.0
 
 
-@pytest.fixture
-def log(home: Path) -> Any:
-    with Log() as log:
-        yield log
-
-
 def fill(log: Log, ages: list[float], **kwargs: Any) -> None:
     """Rows as old as `ages` (s), the oldest first."""
     now = time.time()
