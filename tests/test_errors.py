@@ -327,6 +327,7 @@ def test_an_error_names_the_value_and_the_remedy(
     kind: type[WaitbusError], home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(home)
+    monkeypatch.setattr(conditions, "_conditions", dict(conditions._conditions))  # what is registered here stays here
     if kind is errors.ServiceMissing:
         request.getfixturevalue("pidfds")
     work, message, hint = PROVOKED[kind]
