@@ -36,7 +36,7 @@ def validate(path: Path | None, as_json: bool) -> int:
     The exit code is 0 if it is, 2 if it is not. No file at all is right: everything has a default. Variables of the
     environment are not looked at. Keys that only 0.2 had are named, and are no error.
     """
-    if path is not None and not path.exists():
+    if path is not None and _is_absent(path):
         raise ConfigError(f"there is no file {path}", hint="without a path, the file that is in force is checked")
     judged = judge(config_path() if path is None else path)
     if as_json:
@@ -51,6 +51,16 @@ def validate(path: Path | None, as_json: bool) -> int:
     if not output.is_quiet():
         output.data(f"{tidy(judged.path)} is {'valid' if judged.exists else 'not there; the defaults are in force'}")
     return 0
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # whoever reads it says why it cannot be
+    return False
 
 
 def _message(path: Path, finding: Finding) -> str:

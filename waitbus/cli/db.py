@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,7 +265,13 @@ def import_(old: Path | None, as_json: bool) -> int:
     from waitbus.store.old import import_old
 
     path = state_dir() / "github.db" if old is None else old
-    if not path.is_file():
+    try:
+        there = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        there = False
+    except OSError as error:
+        raise InvalidValue(f"{path} cannot be read: {error.strerror}", hint="mend its rights, or copy it") from None
+    if not there:
         raise InvalidValue(f"there is no file {path}", hint="0.2 kept its log as github.db in its state folder")
     done = import_old(path, shared())
     if done.inserted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from typing import TYPE_CHECKING
 
 from waitbus.cli.command import Usage
@@ -62,7 +63,10 @@ def log_file(name: str | None) -> Path | None:
     from pathlib import Path
 
     path = Path(name).absolute()
-    kind = "a directory" if path.is_dir() else "not a log" if path.exists() and not _may_be_log(path) else None
+    # os.path: to a folder that may not be looked into it says no, and whoever opens the file says why it cannot be.
+    kind = "a directory" if os.path.isdir(path) else None
+    if kind is None and os.path.exists(path) and not _may_be_log(path):
+        kind = "not a log"
     if kind is not None:
         raise Usage(f"--db {shown(name)} is {kind}", hint="give the file of a log, or leave it out")
     return path

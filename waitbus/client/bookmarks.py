@@ -71,7 +71,7 @@ def _named(name: str, path: Path) -> Iterator[None]:
     except OSError as error:
         found = typed(error, path)
         message = f"the bookmark {name!r} cannot be used: {error.strerror} ({path})"
-        raise type(found)(message, hint=f"move {path} away" if path.is_dir() else found.hint) from error
+        raise type(found)(message, hint=f"move {path} away" if os.path.isdir(path) else found.hint) from error
 
 
 def _make(path: Path, line: bytes) -> None:
@@ -95,12 +95,19 @@ def delete(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """All bookmarks, sorted."""
+    """All bookmarks, sorted.
+
+    Raises:
+      LogError: their folder cannot be read.
+    """
+    folder = cursors_dir()
     try:
-        files = os.listdir(cursors_dir())
-    except OSError:
+        entries = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [
-        name[len(_PREFIX) : -len(_SUFFIX)] for name in files if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
-    ]
-    return sorted(found)
+    except OSError as error:
+        found = typed(error, folder)
+        raise type(found)(f"the bookmarks in {folder} cannot be read: {error.strerror}", hint=found.hint) from error
+    return sorted(
+        name[len(_PREFIX) : -len(_SUFFIX)] for name in entries if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+    )

@@ -49,7 +49,7 @@ def ask(path: Path, deadline: float = DEADLINE) -> Answer:
         except (TimeoutError, BlockingIOError):
             return Answer("hung")  # its backlog is full: it is there, and does not accept
         except PermissionError:
-            return Answer("foreign")
+            return Answer("foreign" if os.path.lexists(path) else "absent")  # or its folder is not for us to look into
         except OSError:
             return Answer("absent")
         pid = _listener_pid(connection)

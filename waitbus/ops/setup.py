@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from waitbus import paths
-from waitbus.errors import ConfigError, LogReadOnly
+from waitbus.errors import ConfigError, LogReadOnly, LogUnavailable
 from waitbus.ops.config_schema import toml_example
 from waitbus.store import shared
 
@@ -45,15 +46,20 @@ def prepare(*, dry_run: bool = False) -> Iterator[Step]:
 def old_log() -> Path | None:
     """A log of 0.2 in the state directory."""
     path = paths.state_dir() / OLD_LOG
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None
 
 
 def _folder(folder: Path, dry_run: bool) -> str:
-    if not folder.exists():
+    try:
+        facts = folder.stat()
+    except FileNotFoundError:
         if not dry_run:
             paths.own_directory(folder)
         return "made"
-    facts = folder.stat()
+    except OSError as error:
+        raise LogUnavailable(
+            f"cannot look at {folder}: {error.strerror}", hint=f"mend the rights of {folder.parent}"
+        ) from None
     if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) & ~MODE:
         if not dry_run:
             _chmod(folder)
@@ -70,14 +76,14 @@ def _chmod(folder: Path) -> None:
 
 
 def _log(path: Path, dry_run: bool) -> str:
-    there = path.exists() and path.stat().st_size > 0
+    there = os.path.exists(path) and path.stat().st_size > 0
     if not dry_run:
         shared(path).facts()
     return "there" if there else "made"
 
 
 def _config(path: Path, dry_run: bool) -> str:
-    if path.exists():
+    if os.path.exists(path):
         return "there"
     if dry_run:
         return "made"
@@ -94,5 +100,6 @@ def _config(path: Path, dry_run: bool) -> str:
             f"{path} cannot be written: {error.strerror}", hint="make space, or set WAITBUS_CONFIG_DIR"
         ) from None
     finally:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fresh.unlink()
     return "made"

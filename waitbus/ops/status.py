@@ -10,8 +10,8 @@ import attrs
 
 from waitbus import bell, instance
 from waitbus.config import Config, load
-from waitbus.errors import ConfigError, LogError, LogUnavailable
-from waitbus.ops.log_facts import Damaged, LogFacts, facts, set_aside
+from waitbus.errors import ConfigError, LogError
+from waitbus.ops.log_facts import Damaged, LogFacts, facts, is_there, set_aside
 from waitbus.ops.processes import command_name, wal_readers
 from waitbus.ops.question import Answer, ask
 from waitbus.paths import bells_dir, log_path, runtime_dir, socket_path, state_dir
@@ -148,9 +148,9 @@ def _same_log(theirs: Any) -> bool:
 def _log(path: Path) -> LogState:
     damaged = tuple(set_aside(path))
     try:
+        if not is_there(path):
+            return LogState(path, damaged=damaged)
         found = facts(path)
-    except LogUnavailable as error:
-        return LogState(path, error=error.message if path.exists() else "", damaged=damaged)
     except LogError as error:
         return LogState(path, error=error.message, damaged=damaged)
     holders: tuple[Holder, ...] = ()

@@ -76,7 +76,11 @@ def _lock(fd: int, how: int) -> None:
 def keep_from(log: Log, *, now: float | None = None) -> int | None:
     """The first seq that some bookmark in use has not passed; None where there is no bookmark."""
     at = time.time() if now is None else now
-    places = [_seq(log, text) for text in _in_use(os.fspath(log.path.parent / "cursors"), at)]
+    try:
+        texts = list(_in_use(os.fspath(log.path.parent / "cursors"), at))
+    except OSError:  # a folder that may not be read: nobody can say what they keep, so all of it
+        return 1
+    places = [_seq(log, text) for text in texts]
     known = [seq for seq in places if seq is not None]
     return min(known) + 1 if known else None
 
@@ -84,7 +88,7 @@ def keep_from(log: Log, *, now: float | None = None) -> int | None:
 def _in_use(folder: str, now: float) -> Iterator[str]:
     try:
         entries = list(os.scandir(folder))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
         if not (entry.name.startswith("bookmark-") and entry.name.endswith(".txt")):

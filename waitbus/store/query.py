@@ -8,6 +8,7 @@ queries written for 0.2 use, and a column for each well-known field.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from waitbus.events import INT_FIELDS, TEXT_FIELDS, make_event_id
 from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import primary, translated, typed
+from waitbus.store.files import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +136,9 @@ def _named(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Any:
-    if not path.exists():
+    with translated(path):
+        there = identity(os.fspath(path)) is not None
+    if not there:
         raise LogUnavailable(
             f"there is no log at {path}", hint="the first event makes it; `waitbus status` names the one in use"
         )

@@ -41,13 +41,13 @@ def _durability() -> str:
     Where the file cannot be read it is FULL, so that nobody gets less than was asked for.
     """
     path = config_path()
-    if not path.exists():
-        return "NORMAL"
-    import tomllib
-
     try:
         with path.open("rb") as file:
+            import tomllib
+
             asked = tomllib.load(file).get("synchronous", "NORMAL")
+    except (FileNotFoundError, NotADirectoryError):
+        return "NORMAL"
     except (OSError, ValueError):
         return "FULL"
     return "NORMAL" if str(asked).upper() == "NORMAL" else "FULL"
