@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RING = b"ring"
 HELLO = b"hello"
-"""What a daemon that has just begun to listen says to every bell."""
+"""What a daemon says to every bell when it has begun to listen, or to answer again."""
 
 _NAME_LENGTH = 16
 _PREFIX_MAX = SOCKET_PATH_MAX - len("/.") - _NAME_LENGTH

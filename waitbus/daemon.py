@@ -4,7 +4,7 @@ nursery
 ├─ signals      SIGTERM, SIGINT -> drain; a second one -> at once; SIGHUP -> reload
 ├─ bell         ring -> sweep: read behind the head, encode once, fan out
 ├─ accept       handshake, then for each subscriber a reader (hang-up) and a writer (channel or log -> socket)
-├─ heartbeat    lost rings, WATCHDOG, a frame for everybody
+├─ heartbeat    lost rings, WATCHDOG, a frame for everybody; a hello to those who left while we were stopped
 └─ upkeep       retention; a checkpoint when enough rows came by
 """
 
@@ -25,6 +25,7 @@ from waitbus.bell import Bell
 from waitbus.errors import ConfigError, WaitbusError
 from waitbus.hub.hub import Hub
 from waitbus.hub.listener import accept
+from waitbus.hub.pulse import Pulse
 from waitbus.paths import bells_dir, log_path, runtime_dir, socket_path, state_dir
 from waitbus.upkeep import Upkeep
 
@@ -108,7 +109,7 @@ async def _run(daemon: Daemon, nursery: trio.Nursery, task_status: trio.TaskStat
     nursery.start_soon(_accept, daemon, nursery)
     nursery.start_soon(_heartbeat, daemon, nursery)
     nursery.start_soon(daemon.upkeep.run)
-    bell.ring(bells_dir(), bell.HELLO)
+    _hello()
     gc.collect()
     gc.freeze()
     log.info("serving %s on %s", daemon.hub.path, socket_path())
@@ -178,13 +179,23 @@ async def _look(daemon: Daemon) -> None:
 
 
 async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
+    pulse = Pulse()
     while True:
-        await trio.sleep(daemon.hub.heartbeat)
+        late = await pulse.next(daemon.hub.heartbeat)
         _hang_bell(daemon)
         # For events whose producer died before it rang. Not awaited: a log that cannot be read must not stop the heart.
         nursery.start_soon(_look, daemon)
         await daemon.hub.beat()
         activation.notify("WATCHDOG=1")
+        # Behind the beat: whoever has not left by now has got it, and stays.
+        if (late or daemon.hub.deserted) and not daemon.stopping:
+            daemon.hub.deserted = False
+            _hello()
+
+
+def _hello() -> None:
+    """Call those who read the log: they come back to the socket."""
+    bell.ring(bells_dir(), bell.HELLO)
 
 
 def _hang_bell(daemon: Daemon) -> None:

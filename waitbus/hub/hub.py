@@ -78,6 +78,8 @@ class Hub:
         self.subscribers: set[Subscriber] = set()
         self.registrations = 0
         self.rows_swept = 0
+        self.deserted = False
+        """Whether somebody left before the ack came: it took us too long, and nobody but us can call them back."""
         # On the loop: rows just committed are in the page cache, and a thread hop costs more than the read. It never waits
         # for a lock. In threads (Past): whatever reads further back.
         self._log = Log(path, busy_timeout=0.0)
@@ -232,7 +234,11 @@ class Hub:
 
     async def write(self, sub: Subscriber, first: bytes, send: Send) -> None:
         """A subscriber's writer: the greeting, then from the channel while it is live, else from the log."""
-        await send(first)
+        try:
+            await send(first)
+        except OSError:
+            self.deserted = True
+            raise
         while not self._is_done(sub):
             blob = await (sub.take() if sub.live or sub.queued else self._catch_up(sub))
             if blob:
