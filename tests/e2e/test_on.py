@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.terminal import CTRL_C, Terminal
-from tests.support import WAITBUS, eventually, read_until
+from tests.support import WAITBUS, eventually, read_until, run
 from waitbus.events import EventInsert
 from waitbus.producer import emit
 
@@ -118,7 +118,7 @@ def test_a_child_that_ignores_sigterm_is_killed(spawn: Spawn) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--loop",), ("--loop", "--restart")], ids=["once", "loop", "restart"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_child_too(spawn: Spawn, options: tuple[str, ...], number: int, code: int) -> None:
     child = spawn("on", "deploy_finished", *options, "--timeout", "30s", "--", *SAY_AND_WAIT)
     until(child, "armed")
@@ -174,7 +174,8 @@ def test_its_input_and_output_are_the_childs(spawn: Spawn) -> None:
     assert (child.returncode, out, err) == (0, "typed\n", "")
 
 
-def test_the_files_are_gone(spawn: Spawn, home: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_files_are_gone(spawn: Spawn, home: Path, number: int) -> None:
     folder = home / "tmp"
     folder.mkdir()
     child = spawn("on", "deploy_finished", "--timeout", "30s", "--", *SAY_AND_WAIT, env={"TMPDIR": str(folder)})
@@ -182,9 +183,32 @@ def test_the_files_are_gone(spawn: Spawn, home: Path) -> None:
     tell()
     heard(child, "")
     assert [file.name.startswith("waitbus-event-") for file in folder.iterdir()] == [True]
-    child.terminate()
+    child.send_signal(number)
     end(child)
     assert list(folder.iterdir()) == []
+
+
+def test_a_command_may_do_to_the_file_what_it_likes(cli: Callable[..., Any]) -> None:
+    tell()
+    for act in (
+        "rm -f $WAITBUS_EVENT_FILE",
+        "rm $WAITBUS_EVENT_FILE; mkdir $WAITBUS_EVENT_FILE; echo $WAITBUS_EVENT_FILE",
+    ):
+        result = cli("on", "deploy_finished", "--since", "1h", "-q", "--", "sh", "-c", act)
+        assert (result.code, result.err) == (0, "")
+    Path(result.out.strip()).rmdir()
+
+
+def test_an_event_that_fits_no_disk_is_said(cli: Callable[..., Any]) -> None:
+    """The limit of a file's size stands for a full disk: the write fails in the middle."""
+    emit(EventInsert(source="agent", event_type="deploy_finished", fields={"text": "x" * 100_000}))
+    limited = ["sh", "-c", 'ulimit -f 64; exec "$@"', "sh", *WAITBUS]
+    result = run([*limited, "on", "deploy_finished", "--since", "1h", "-q", "--", "true"], timeout=20)
+    assert result.code == 74
+    assert result.err == (
+        "error: the event cannot be written to a file for the command: File too large\n"
+        "hint: make space in the folder for temporary files, or set TMPDIR to another one\n"
+    )
 
 
 def test_variables_of_an_outer_on_do_not_leak_in(cli: Callable[..., Any]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from waitbus.errors import EXIT_LOG, WaitbusError
 from waitbus.render import json_line, neutral
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ NAMES = (
     "SUMMARY",
 )
 """The variables, each with WAITBUS_ before it."""
+
+
+class NoEventFile(WaitbusError):
+    """The file with the event cannot be written."""
+
+    exit_code = EXIT_LOG
 
 
 def environment(frame: EventFrame, verdict: str, file: str, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -63,16 +70,33 @@ def environment(frame: EventFrame, verdict: str, file: str, inherited: Mapping[s
 
 @contextmanager
 def event_file(frame: EventFrame) -> Iterator[str]:
-    """The path of a file, mode 0600, that holds the frame as JSON for as long as the block runs."""
-    import tempfile
+    """The path of a file, mode 0600, that holds the frame as JSON for as long as the block runs.
 
-    number, path = tempfile.mkstemp(prefix="waitbus-event-", suffix=".json")
+    Raises:
+      NoEventFile: it cannot be written.
+    """
+    path = _written(json_line(frame.to_dict()) + "\n")
     try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            file.write(json_line(frame.to_dict()) + "\n")
         yield path
     finally:
-        try:
+        with suppress(OSError):  # the command may have taken it away, or put something else there
             os.unlink(path)
-        except FileNotFoundError:
-            pass
+
+
+def _written(text: str) -> str:
+    import tempfile
+
+    try:
+        number, path = tempfile.mkstemp(prefix="waitbus-event-", suffix=".json")
+        try:
+            with os.fdopen(number, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError:
+            os.unlink(path)
+            raise
+    except OSError as error:
+        raise NoEventFile(
+            f"the event cannot be written to a file for the command: {error.strerror}",
+            hint="make space in the folder for temporary files, or set TMPDIR to another one",
+        ) from None
+    return path

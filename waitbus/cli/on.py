@@ -15,7 +15,7 @@ from waitbus.cli.command import Usage, command
 from waitbus.cli.options import FINITE_DURATION, option, quiet_option, timeout_option
 from waitbus.cli.reacting import Child, Command, terminal_is_ours
 from waitbus.cli.telling import Teller
-from waitbus.cli.waiting import Ear, stopped
+from waitbus.cli.waiting import Ear
 from waitbus.client.drive import loop_key
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import AsyncSubscription
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CHILD = "The command"
 STOP_TIMEOUT = 10.0
+HUNG_UP = {signal.SIGHUP: ("hung up", 129)}
+"""A terminal that is closed, too, ends the child and takes its file away."""
 
 
 @command(
@@ -93,17 +95,14 @@ class _Reaction:
         """Under trio: to the end of the command, of the loop, or until a signal comes."""
         code: int | None = None
         async with trio.open_nursery() as nursery:
-            ear = Ear(nursery.cancel_scope)
+            ear = Ear(nursery.cancel_scope, HUNG_UP)
             self.command = attrs.evolve(
                 self.command, interrupted=lambda: ear.heard == signal.SIGINT and terminal_is_ours()
             )
             await nursery.start(ear.listen)
             code = await self._react()
             nursery.cancel_scope.cancel()
-        if code is None:
-            assert ear.heard is not None
-            return stopped(self.teller, ear.heard)
-        return code
+        return ear.stopped(self.teller) if code is None else code
 
     async def _react(self) -> int:
         feed = Feed(

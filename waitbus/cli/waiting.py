@@ -24,20 +24,28 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
 
 
 class Ear:
-    """Hears SIGINT and SIGTERM, those that are not ignored, and then cancels `scope`; `heard` is the signal."""
+    """Hears SIGINT and SIGTERM and those of `besides`, but for what is ignored, and then cancels `scope`; `heard` is the signal."""
 
-    def __init__(self, scope: trio.CancelScope) -> None:
+    def __init__(self, scope: trio.CancelScope, besides: dict[signal.Signals, tuple[str, int]] | None = None) -> None:
         self._scope = scope
+        self._stopped = {**STOPPED, **(besides or {})}
         self.heard: signal.Signals | None = None
 
     async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        wanted = [number for number in STOPPED if signal.getsignal(number) is not signal.SIG_IGN]
+        wanted = [number for number in self._stopped if signal.getsignal(number) is not signal.SIG_IGN]
         with trio.open_signal_receiver(*wanted) as signals:
             task_status.started()
             async for number in signals:
                 self.heard = signal.Signals(number)
                 self._scope.cancel()
                 return
+
+    def stopped(self, teller: Teller) -> int:
+        """Say that a signal ended it."""
+        assert self.heard is not None
+        if self.heard == signal.SIGINT:
+            output.end_of_line()
+        return teller.stopped(*self._stopped[self.heard])
 
 
 def under_trio(asked: Asked, plan: Plan, teller: Teller) -> int:
@@ -52,8 +60,7 @@ def under_trio(asked: Asked, plan: Plan, teller: Teller) -> int:
             nursery.cancel_scope.cancel()
         if outcome is not None:
             return teller.end(outcome, plan)
-        assert ear.heard is not None
-        return stopped(teller, ear.heard)
+        return ear.stopped(teller)
 
     return trio.run(main)
 
@@ -67,10 +74,3 @@ async def _wait(asked: Asked, plan: Plan, teller: Teller) -> Outcome:
         return await run(plan, subscription, timeout=asked.timeout, sources=sources, watch=teller.watch)
     finally:
         subscription.close()
-
-
-def stopped(teller: Teller, number: signal.Signals) -> int:
-    """Say that a signal ended it."""
-    if number == signal.SIGINT:
-        output.end_of_line()
-    return teller.stopped(*STOPPED[number])
