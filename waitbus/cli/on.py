@@ -102,7 +102,9 @@ class _Reaction:
             await nursery.start(ear.listen)
             code = await self._react()
             nursery.cancel_scope.cancel()
-        return ear.stopped(self.teller) if code is None else code
+        if code is None:
+            return ear.stopped(self.teller)
+        return code
 
     async def _react(self) -> int:
         feed = Feed(

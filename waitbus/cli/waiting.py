@@ -24,7 +24,7 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
 
 
 class Ear:
-    """Hears SIGINT and SIGTERM and those of `besides`, but for what is ignored, and then cancels `scope`; `heard` is the signal."""
+    """Hears SIGINT, SIGTERM and those of `besides`, but for what is ignored, and cancels `scope` then; `heard` is the signal."""
 
     def __init__(self, scope: trio.CancelScope, besides: dict[signal.Signals, tuple[str, int]] | None = None) -> None:
         self._scope = scope
