@@ -109,6 +109,10 @@ LINES = [
         frame("agent", "deploy_finished", {"env": "staging"}, conclusion="success", summary="all good"),
         "deploy_finished  success  all good",
     ),
+    (
+        frame("agent", "deploy_finished", {"version": 1.4, "canary": True, "replicas": 3}),
+        "deploy_finished  version=1.4 canary=true replicas=3",
+    ),
     (frame("deploys", "done", repo="api"), "done  api"),
     (frame("deploys", "done", workflow_name="api", owner="octo", repo="x"), "done  api"),
     (

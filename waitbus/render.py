@@ -308,7 +308,9 @@ def _after(fields: Fields, word: str = "after") -> str:
 def _own_fields(fields: Fields) -> str:
     """`env=staging version=1.4.2`: the writer's own keys, where nobody wrote a sentence."""
     own = [
-        f"{key}={value}" for key, value in fields.items() if key not in _NOT_A_DETAIL and isinstance(value, str | int)
+        f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in fields.items()
+        if key not in _NOT_A_DETAIL and isinstance(value, str | int | float)
     ]
     return " ".join(own[:3])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from tests import bus, logs, old_log, support
 from tests.schemas import checked
-from waitbus import errors, producer
+from waitbus import EventInsert, errors, producer
 from waitbus.ops import prune as pruning
 from waitbus.ops.log_facts import facts
 from waitbus.store import Log, migrations
@@ -163,6 +164,13 @@ def test_info_says_what_the_log_is(cli: Cli, log: Path) -> None:
     assert [one["number"] for one in told["migrations"]] == [1]
     assert told["journal_mode"] == "wal"
     assert told["check"] is None
+
+
+def test_what_is_in_use_may_be_more_than_the_file_has(cli: Cli, log: Path) -> None:
+    """The journal holds some of it."""
+    producer.emit(EventInsert(source="agent", event_type="x", payload_json='"' + 50_000 * "x" + '"'))
+    size = next(row for row in cli("db", "info").out.splitlines() if row.startswith("size"))
+    assert re.fullmatch(r"size +[67]\d KiB in use; the file has 1\d KiB", size)
 
 
 def test_info_for_people(cli: Cli, log: Path) -> None:

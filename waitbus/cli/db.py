@@ -94,7 +94,7 @@ def _info_rows(found: LogFacts, faults: list[str] | None) -> list[tuple[str, str
         ("pruned to", f"seq {found.pruned_to}" if found.pruned_to else "nothing was pruned"),
         ("oldest", _at(found.first_at_ms * 1_000_000) if found.rows else "none"),
         ("newest", _at(found.last_at_ms * 1_000_000) if found.rows else "none"),
-        ("size", f"{say_size(found.bytes)}, {say_size(found.live_bytes)} of it in use"),
+        ("size", f"{say_size(found.live_bytes)} in use; the file has {say_size(found.bytes)}"),
         ("journal", f"{found.journal_mode}, {say_size(found.wal_bytes)}"),
     ]
     if faults is not None:
