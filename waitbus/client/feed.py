@@ -176,7 +176,7 @@ def describe(gap: Gap) -> str:
 def _log_it(notice: Note | Gap) -> None:
     if isinstance(notice, Gap):
         logger.warning("%s", describe(notice))
-    elif notice.kind in ("foreign", "other_log", "garbled"):
+    elif notice.kind in ("foreign", "other_log", "garbled", "stranded"):
         logger.warning("%s", notice.text)
     else:
         logger.info("%s", notice.text)

@@ -3,6 +3,7 @@
     connect ──ack──> live ──EOF, silence──> to_log ──> resume ──> read ──hello──> connect
        └──nobody, busy, hung, another log, 0.2──┘
 
+Who was armed on a socket and can have no bell, or cannot read the log, is stranded instead: it tries both again, ever less often.
 On the way to the log the bell is bound, then the socket is tried once more, and only then is the log read until it is dry.
 A frame with a seq at or below the position is dropped, whatever the transport, so that no change of it can deliver twice.
 """
@@ -46,6 +47,9 @@ PAGE_PAUSE = 0.001
 LOSSES = 3
 """Connections that end within `HANDSHAKE` of their ack, after which the log is read until a daemon says hello."""
 
+RETRY, RETRY_MAX = 0.05, 5.0
+"""s between two tries of who is stranded: from about the first, for a daemon that is restarted, doubling up to the second."""
+
 Step = EventFrame | Gap | Note | Wait
 
 
@@ -79,6 +83,7 @@ class Session:
         self._heartbeat = heartbeat()
         self._acked = 0.0
         self._losses = 0
+        self._retry = RETRY
         self._greeting = False
         self._why: Unusable | None = None
         self._again = False
@@ -115,7 +120,8 @@ class Session:
         """The next event or notice, or what to wait for. Never blocks on anything but the log's own reads.
 
         Raises:
-          LogError, PathError: there is no daemon, and the log cannot be read; a later step tries again.
+          LogError, PathError: there is no daemon, and the log cannot be read; a later step tries again. Not once it was armed on
+            the socket: then it waits for a daemon.
         """
         if not self._out:
             if self._pid != os.getpid():
@@ -208,7 +214,7 @@ class Session:
     def _acknowledged(self, connection: Connection, messages: list[dict[str, Any]]) -> Wait | None:
         ack = connection.ack(messages[0], self._tail.path)
         self._why = None
-        if self.transport == "log":
+        if self.transport == "log" or self._said == "stranded":
             self._tell(Note("back", "a daemon is running again"))
         self._greeting = self.log_id is None
         # A position in another log is told as a gap behind the ack, and begins that log anew.
@@ -240,7 +246,10 @@ class Session:
 
     def _is_worth_another_try(self) -> bool:
         # A daemon that hangs up on everybody would be asked for ever.
-        self._losses = self._losses + 1 if self._clock() - self._acked < HANDSHAKE else 0
+        if self._clock() - self._acked < HANDSHAKE:
+            self._losses += 1
+        else:
+            self._losses, self._retry = 0, RETRY
         return self._losses < LOSSES
 
     def _take(self, messages: list[dict[str, Any]]) -> None:
@@ -312,22 +321,46 @@ class Session:
         # The bell stands before anything is read; a daemon that starts says hello to it. One may have begun to listen between
         # our attempt and the bell, so there is a second attempt. With the bell there already, this was the second, or a hello.
         if self._tail.bell is None:
-            self._tail.listen()
+            try:
+                self._tail.listen()
+            except (LogError, PathError) as error:
+                return self._strand(error)
             if self._again:
                 return self._begin()
         self._state = Session._resume
         return None
 
+    def _strand(self, error: LogError | PathError) -> Wait | None:
+        """Neither a daemon nor the log. A reader that was armed on a socket (in a sandbox it may have nothing else) waits for the
+        daemon's return, by trying, since no hello can reach it; to anybody else it is an error."""
+        if self.transport != "socket":
+            raise error
+        self._tail.stop()
+        if self._retry > HANDSHAKE:
+            text = f"there is no daemon, and the log cannot be read ({error.message}); trying again"
+            self._tell(Note("stranded", text))
+        # With jitter: those who lost one daemon are not to come back all at once.
+        self._deadline = self._clock() + self._retry * (1 + random.random()) / 2
+        self._retry = min(self._retry * 2, RETRY_MAX)
+        self._state = Session._stranded
+        return None
+
+    def _stranded(self) -> Wait | None:
+        return Wait(self._deadline) if self._clock() < self._deadline else self._begin()
+
     def _resume(self) -> Wait | None:
         """Find the position in the log as it is now."""
         place = self._start if self.log_id is None else Position(self.log_id, self.seq)
-        found, gaps = self._tail.find(place)
+        try:
+            found, gaps = self._tail.find(place)
+        except (LogError, PathError) as error:
+            return self._strand(error)
         if self._why is not None:
             self._tell(Note(self._why.kind, self._why.text))
             self._why = None
         self._out.extend(gaps)
         self.log_id, self.seq = found.log_id, found.seq
-        self.transport = "log"
+        self.transport, self._retry = "log", RETRY
         self._heartbeat = heartbeat()
         self._deadline, self._look_at = 0.0, self._clock() + self._heartbeat
         self._state = Session._read

@@ -39,7 +39,7 @@ class Note:
     """A change of transport that a person may want to know.
 
     `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `other_log` (it serves
-    another one), `garbled` (it broke the protocol), `back`.
+    another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log cannot be read), `back`.
     """
 
     kind: str
