@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sqlite3
 import threading
 import time
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.logs import event, look, names, rows
 from tests.support import eventually
-from waitbus.errors import LogBusy, LogCorrupt, LogVersionError, SQLiteTooOld
+from waitbus.errors import LogBusy, LogCorrupt, LogError, LogVersionError, SQLiteTooOld
 from waitbus.events import Row, parse_event_id
 from waitbus.paths import log_path
 from waitbus.store import Log, schema, shared
@@ -258,6 +259,24 @@ def test_a_log_that_is_dropped_leaves_nothing_open(home: Path) -> None:
     with look(log_path()) as db:
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
         db.execute("BEGIN EXCLUSIVE")
+
+
+@pytest.mark.parametrize("make", ["text", "database", "newer"])
+def test_what_cannot_be_opened_is_not_kept_open(home: Path, make: str) -> None:
+    """Though whoever caught the error has it, and so the frames, still in hand."""
+    path = home / "file"
+    if make == "text":
+        path.write_text("no log " * 200)
+    elif make == "database":
+        alter(path, "CREATE TABLE t(x)")
+    else:
+        Log(path).append(event())
+        alter(path, "UPDATE meta SET value = 9 WHERE key = 'min_reader'")
+    with pytest.raises(LogError) as caught:
+        Log(path).append(event())
+    assert caught.value.__traceback__ is not None
+    open_files = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert os.path.realpath(path) not in open_files
 
 
 # -- versions (F18) ----------------------------------------------------------------------------------------------------

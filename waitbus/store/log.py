@@ -278,10 +278,10 @@ class Log:
         try:
             db.create_function("mint", 2, self._mint)
             self._meta = schema.read_meta(db, self.path)
+            files.note_pair(self.path)
         except BaseException:
             db.close()
             raise
-        files.note_pair(self.path)
         self._identity = found or (0, 0)
         self._db = db
         return db

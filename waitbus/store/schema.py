@@ -71,10 +71,14 @@ def connect(
             hint="use a newer Python, or one linked to a newer SQLite",
         )
     db = sqlite3.connect(uri(path, mode), uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
-    if mode == "rw":
-        db.execute(f"PRAGMA synchronous={synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint={PRODUCER_CHECKPOINT_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+    try:
+        if mode == "rw":
+            db.execute(f"PRAGMA synchronous={synchronous}")
+            db.execute(f"PRAGMA wal_autocheckpoint={PRODUCER_CHECKPOINT_PAGES}")
+            db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
