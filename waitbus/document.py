@@ -47,8 +47,11 @@ class Document:
 
     `fields` is a mapping, JSON text, or a function that gives one of them; `payload` JSON text or a function that gives it.
     Both are read at most once, however many predicates look. `doubts` collects what a person should be told about an
-    evaluation: each a sentence.
+    evaluation: for each thing that is doubted (a term, the payload) a sentence.
     """
+
+    tells = True
+    """Whether somebody hears of doubts. Where nobody does, what is doubtful is let through to where somebody will."""
 
     __slots__ = ("_fields", "_payload", "_unread", "columns", "doubts")
 
@@ -59,7 +62,7 @@ class Document:
         payload: Payload | Callable[[], Payload] = None,
     ) -> None:
         self.columns = columns
-        self.doubts: list[str] = []
+        self.doubts: dict[str, str] = {}
         self._unread = fields
         self._fields: Mapping[str, Any] | None = None
         self._payload: Any = payload if callable(payload) else lambda: payload
@@ -106,17 +109,12 @@ class Document:
         fields = {**self.fields, **{key: columns[key] for key in COLUMN_FIELDS}}
         return {**columns, "fields": fields, "payload": self.payload}
 
-    def doubt(self, sentence: str) -> None:
-        if sentence not in self.doubts:
-            self.doubts.append(sentence)
-
     def _parsed(self, text: Payload) -> Any:
         if text is None:
             return None
         if len(text) > PAYLOAD_MAX or (isinstance(text, str) and not text.isascii() and _size(text) > PAYLOAD_MAX):
-            self.doubt(
-                f"the payload of event {self.columns.get('event_id')} is larger than 1 MiB; payload.* does not see it"
-            )
+            event_id = self.columns.get("event_id")
+            self.doubts["payload"] = f"the payload of event {event_id} is larger than 1 MiB; payload.* does not see it"
             return None
         return _json(text)
 

@@ -85,7 +85,12 @@ class Term:
                 and (subject.__class__ is bool) is (value.__class__ is bool)
             )
         if self.op in _ORDERS and _incomparable(subject, self.value):
-            document.doubt(f"{self} compares a {_kind(self.value)} with a {_kind(subject)}, which is never true")
+            if not document.tells:
+                return True
+            text = str(self)
+            document.doubts[text] = (
+                f"{text} compares a {_kind(self.value)} with a {_kind(subject)}, which is never true"
+            )
         return _CHECKS[self.op](subject, self.value)
 
     @property

@@ -385,6 +385,15 @@ async def test_the_daemon_lets_through_what_it_does_not_evaluate(bus: Bus) -> No
     assert [frame["fields"]["level"] for frame in frames] == ["high", "low"]
 
 
+async def test_the_daemon_lets_through_what_it_cannot_compare(bus: Bus) -> None:
+    """It can tell nobody that a number and a text have no order; the client can, and then drops it."""
+    sub, _ = bus.register(ext={"lean": True, "match": [["fields.size>10", "fields.state=done"]]})
+    for size, state in (("12", "done"), ("12", "open"), (12, "done"), (9, "done"), (None, "done"), (True, "done")):
+        bus.add(fields={"size": size, "state": state})
+    await bus.hub.sweep()
+    assert [frame["fields"]["size"] for frame in wire.Decoder().feed(await sub.take())] == ["12", 12]
+
+
 async def test_predicates_are_evaluated_on_the_row(bus: Bus) -> None:
     """So an event that fits no frame matches like any other."""
     sub, _ = bus.register(ext={"lean": True, "match": [["fields.kind=big"]]})

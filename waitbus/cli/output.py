@@ -42,6 +42,9 @@ class _Voice:
     quiet = False
     json = False
 
+    def __init__(self) -> None:
+        self.doubted: set[str] = set()
+
 
 _voice = _Voice()
 
@@ -49,6 +52,7 @@ _voice = _Voice()
 def begin() -> None:
     """Forget the last command's `--json` and `-q`, and make both streams unable to fail on a character."""
     _voice.quiet = _voice.json = False
+    _voice.doubted.clear()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -154,6 +158,13 @@ def warn(text: str) -> None:
     """`warning: ...`, one line; silent under `-q`."""
     if not _voice.quiet:
         _say(f"warning: {text}")
+
+
+def doubt(text: str) -> None:
+    """`warning: ...` about what was asked for, once in a command: it may be known beforehand, and met again with each event."""
+    if text not in _voice.doubted:
+        _voice.doubted.add(text)
+        warn(text)
 
 
 def fail(message: str, hint: str, exit_code: int, *, as_json: bool | None = None) -> int:

@@ -77,7 +77,7 @@ def wanted(
     from waitbus.doubts import doubts
 
     for doubt in doubts(found, (), {}, {}):
-        output.warn(doubt)
+        output.doubt(doubt)
     return Wanted.of([found])
 
 
@@ -168,6 +168,8 @@ def told(notice: Note | Gap) -> None:
 
     if isinstance(notice, Gap):
         output.warn(f"{describe(notice)} ({notice.reason if notice.reason == 'other_log' else 'gap'})")
+    elif notice.kind == "doubt":
+        output.doubt(notice.text)
     elif notice.kind not in ("no_daemon", "lost", "back"):
         output.talk(f"waitbus: {notice.text}", dim=True)
 

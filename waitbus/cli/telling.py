@@ -54,7 +54,7 @@ class Teller:
 
         self.session = session
         for sentence in doubting.of_names(self.asked.predicates, session):
-            output.warn(sentence)
+            output.doubt(sentence)
         note = doubting.of_delivery(self.asked, session)
         if note:
             output.talk(f"waitbus: {note}", dim=True)
@@ -67,6 +67,8 @@ class Teller:
 
         if isinstance(notice, Gap):
             output.warn(describe(notice))
+        elif notice.kind == "doubt":
+            output.doubt(notice.text)
         elif notice.kind == "no_daemon":
             if _not_said_today():
                 output.talk(f"waitbus: {notice.text} (start one with `waitbus serve`)", dim=True)
@@ -112,7 +114,7 @@ class Teller:
 
         if self.session is not None:
             for sentence in doubting.of_keys(self.asked.predicates, self.session):
-                output.warn(sentence)
+                output.doubt(sentence)
 
     # -- how it ended --------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from waitbus.errors import CursorGap, LogError, OtherLog, PathError, UnknownEven
 from waitbus.events import EventFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from waitbus.predicate import Wanted
@@ -32,7 +32,7 @@ class Feed:
     """Events behind `start` that match `wanted` (None: all).
 
     A `bookmark` that exists wins over `start`; it moves to an event when the next one is asked for, or by `ack`. `strict`: a gap
-    is an error and not a warning. `told` gets the notes and gaps as they come.
+    is an error and not a warning. `told` gets the notes and gaps as they come, and each doubt once.
     """
 
     def __init__(
@@ -60,7 +60,9 @@ class Feed:
         self._told = told or _log_it
         self._given: EventFrame | None = None
         self._turn = 0
-        self._reads_payloads = wanted is not None and _reads_payloads(wanted)
+        self._light = wanted.prefilter() if wanted is not None and _reads_payloads(wanted) else None
+        """What an event must match before its payload is read; None: nobody wants payloads."""
+        self._doubted: set[str] = set()
         self._unread: EventFrame | None = None
         self._seen: tuple[EventFrame, Document] | None = None
 
@@ -87,6 +89,7 @@ class Feed:
           OtherLog, UnknownEvent, CursorGap, LogError, PathError: as `arm`.
         """
         self.settle()
+        self._tell_doubts()  # those of whoever looked at the last event: a plan has clauses
         while self._turn < TURN:
             step = self._unread or self.session.step()
             if isinstance(step, Wait):
@@ -95,7 +98,7 @@ class Feed:
             self._turn += 1
             if not isinstance(step, EventFrame):
                 self._tell(step)
-            elif self._reads_payloads and self._unread is None:
+            elif self._light is not None and self._unread is None and self._light.matches(self.document(step)):
                 self._unread = step
                 return self.document(step)
             else:
@@ -127,7 +130,16 @@ class Feed:
         self.session.close()
 
     def _matches(self, frame: EventFrame) -> bool:
-        return self._wanted is None or self._wanted.matches(self.document(frame))
+        if self._wanted is None:
+            return True
+        found = self._wanted.matches(self.document(frame))
+        self._tell_doubts()
+        return found
+
+    def _tell_doubts(self) -> None:
+        if self._seen is not None and self._seen[1].doubts:
+            for note in new_doubts(self._seen[1], self._doubted):
+                self._told(note)
 
     def _payload(self, seq: int) -> str | None:
         try:
@@ -140,6 +152,14 @@ class Feed:
         if isinstance(notice, Gap) and (notice.initial or self._strict):
             refuse(notice, self._strict, self._begun_at, self._cursor)
         self._told(notice)
+
+
+def new_doubts(document: Document, doubted: set[str]) -> Iterator[Note]:
+    """What is to be told of the evaluation of an event, each thing once: those in `doubted` were told."""
+    for about, sentence in document.doubts.items():
+        if about not in doubted:
+            doubted.add(about)
+            yield Note("doubt", sentence)
 
 
 def _reads_payloads(wanted: Wanted) -> bool:
@@ -176,7 +196,7 @@ def describe(gap: Gap) -> str:
 def _log_it(notice: Note | Gap) -> None:
     if isinstance(notice, Gap):
         logger.warning("%s", describe(notice))
-    elif notice.kind in ("foreign", "other_log", "garbled", "stranded"):
+    elif notice.kind in ("foreign", "other_log", "garbled", "stranded", "doubt"):
         logger.warning("%s", notice.text)
     else:
         logger.info("%s", notice.text)

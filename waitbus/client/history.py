@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from waitbus.client.feed import refuse
-from waitbus.client.session import Gap
+from waitbus.client.feed import new_doubts, refuse
+from waitbus.client.session import Gap, Note
 from waitbus.client.start import position
 from waitbus.document import Document
 from waitbus.events import log_id, make_event_id
@@ -48,7 +48,8 @@ class History:
     """The events behind `start` (None: all that are kept) that match `wanted` (None: all), of the moment it is made.
 
     `bookmark` names where `start` came from, for errors. `told` gets the gaps, where events behind `start` were pruned: the one
-    right behind it at once, others when `forwards` comes to them. Rows written later are not in it, pruned ones fall out of it.
+    right behind it at once, others when `forwards` comes to them; and each doubt, once. Rows written later are not in it, pruned
+    ones fall out of it.
 
     Raises:
       OtherLog, UnknownEvent: `start` names an event that this log does not know.
@@ -63,7 +64,7 @@ class History:
         *,
         strict: bool = False,
         bookmark: str | None = None,
-        told: Callable[[Gap], None] = lambda gap: None,
+        told: Callable[[Note | Gap], None] = lambda notice: None,
     ) -> None:
         facts = log.facts()
         self.log = log
@@ -78,7 +79,9 @@ class History:
         """How many events were looked at and did not match."""
         self.gap: Gap | None = None
         """The last one that was told."""
-        self._told = None if start is None else told
+        self._told = told
+        self._doubted: set[str] = set()
+        self._tells_gaps = start is not None
         self._strict = strict
         self._first = facts.first
         self.after = self._over_hole(self.after)
@@ -111,8 +114,8 @@ class History:
 
     def _over_hole(self, after: int) -> int:
         """Tell of what was pruned right behind `after`, if anybody asked for that; where it goes on."""
-        missing = None if self._told is None else self.log.hole(after, self.log.facts())
-        if self._told is None or missing is None:
+        missing = self.log.hole(after, self.log.facts()) if self._tells_gaps else None
+        if missing is None:
             return after
         self.gap = Gap("pruned", *missing, log_id(self.tag), initial=after == self.after)
         refuse(self.gap, self._strict)
@@ -130,10 +133,14 @@ class History:
         return found
 
     def _matches(self, row: Row) -> bool:
-        if self.wanted is None or self.wanted.matches(self._document(row)):
+        if self.wanted is None:
             return True
-        self.passed += 1
-        return False
+        document = self._document(row)
+        found = self.wanted.matches(document)
+        for note in new_doubts(document, self._doubted) if document.doubts else ():
+            self._told(note)
+        self.passed += not found
+        return found
 
     def _document(self, row: Row) -> Document:
         columns = row._asdict()

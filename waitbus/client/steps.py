@@ -36,10 +36,11 @@ class Gap:
 
 @attrs.frozen
 class Note:
-    """A change of transport that a person may want to know.
+    """A change of transport, or a doubt, that a person may want to know.
 
     `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `other_log` (it serves
-    another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log cannot be read), `back`.
+    another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log cannot be read), `back`;
+    `doubt` (a predicate could not compare, or not look into, what it met).
     """
 
     kind: str

@@ -45,6 +45,14 @@ class _RowColumns(Columns):
         return "event" if key == "kind" else default
 
 
+class _Prefiltered(Document):
+    """A row as the daemon's prefilter sees it: nobody here can be told of a doubt, so it is left to the client."""
+
+    __slots__ = ()
+
+    tells = False
+
+
 class EncodedPage:
     """Rows in the order of seq, never changed; frames, blobs and documents are made when first asked for, and then shared."""
 
@@ -95,7 +103,7 @@ class EncodedPage:
         document = self._documents.get(index)
         if document is None:
             row = self.rows[index]
-            document = self._documents[index] = Document(_RowColumns(row, self.tag), row.fields)
+            document = self._documents[index] = _Prefiltered(_RowColumns(row, self.tag), row.fields)
         return document
 
 
