@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waitbus import config
+from waitbus import EventInsert, config, emit
 from waitbus.config import Config, RetentionTable, load, problems
 from waitbus.errors import ConfigError
 
@@ -144,6 +144,15 @@ def test_a_file_that_cannot_be_read_is_named(home: Path) -> None:
     path.write_bytes(b"log_level = '\xff'")
     with pytest.raises(ConfigError, match=f"{path} is not UTF-8"):
         load(path, {})
+
+
+@pytest.mark.parametrize("text", ["heartbeat_sec = " + "9" * 5000, "x = " + "[" * 50_000], ids=["digits", "brackets"])
+def test_what_python_does_not_read_is_no_bug(home: Path, text: str) -> None:
+    """Nor is it in the way of an emit, which looks at one key only."""
+    path = written(home, text)
+    with pytest.raises(ConfigError, match=f"{path} has a number or a nesting that is longer than anybody reads"):
+        load(path, {})
+    assert emit(EventInsert(source="agent", event_type="x")).inserted
 
 
 def test_the_file_is_the_one_of_the_configuration_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,11 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not TOML: {error}", hint="`waitbus config schema --format toml-example` prints a good one"
         ) from None
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"{path} has a number or a nesting that is longer than anybody reads",
+            hint="`waitbus config schema --format toml-example` prints a good one",
+        ) from None
 
 
 def _with_environment(config: Config, environment: Mapping[str, str]) -> Config:

@@ -29,7 +29,9 @@ def test_since_takes_a_cursor_a_duration_or_a_time(text: str | None, start: Star
 
 
 @pytest.mark.parametrize(
-    "text", ["none", "U1M7XJ614PK8CHXM5935SQP1H1", "", "-5", "yesterday", "01M7XJ614PK8CHXM5935SQP1H"]
+    "text",
+    ["none", "U1M7XJ614PK8CHXM5935SQP1H1", "", "-5", "yesterday", "01M7XJ614PK8CHXM5935SQP1H", "9" * 5000],
+    ids=lambda text: text[:30],
 )
 def test_what_is_no_place_in_the_log_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidCursor, match="neither a cursor nor a time") as caught:

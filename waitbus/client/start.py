@@ -34,6 +34,8 @@ NOW: Final = Start()
 
 BARE_TIME = 10**9
 """A bare number from here on is a time (s or ns since 1970), a smaller one seconds ago: 31 years would be a slip."""
+LONGEST = 1000
+"""Digits of a number that is looked at; Python itself refuses to read one of more than 4,300."""
 
 
 def parse_since(text: str | None, *, what: str = "since", now_ns: int | None = None) -> Start:
@@ -63,7 +65,7 @@ def _of_id(text: str) -> Start | None:
 
 
 def _of_duration(text: str, now_ns: int | None) -> Start | None:
-    if text.isdecimal() and int(text) >= BARE_TIME:
+    if text.isdecimal() and (len(text) > LONGEST or int(text) >= BARE_TIME):
         return None
     try:
         seconds = parse_duration(text)

@@ -48,7 +48,7 @@ def _durability() -> str:
             asked = tomllib.load(file).get("synchronous", "NORMAL")
     except (FileNotFoundError, NotADirectoryError):
         return "NORMAL"
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "FULL"
     return "NORMAL" if str(asked).upper() == "NORMAL" else "FULL"
 
