@@ -132,7 +132,7 @@ def test_when_the_time_of_the_one_who_watches_is_up_another_takes_its_place(run:
                 emit(1)
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(reader, 0.1)
+            tasks.start_soon(reader, 1.0)
             await until_asleep(1)
             for _ in range(3):
                 tasks.start_soon(reader, LIMIT)
