@@ -60,6 +60,19 @@ def armed(session: Session, fake: FakeDaemon) -> None:
     assert session.transport == "socket"
 
 
+def test_a_daemon_has_two_and_a_half_heartbeats_of_silence(session: Session, fake: FakeDaemon, clock: Clock) -> None:
+    armed(session, fake)
+    clock.now += 149.9
+    assert kinds(steps(session)) == []
+    fake.say({"ts": 1, "uptime_sec": 1, "seq": 1, "kind": "daemon_heartbeat"})
+    assert kinds(steps(session)) == []
+    clock.now += 149.9
+    assert kinds(steps(session)) == []
+    assert session.transport == "socket"
+    clock.now += 0.2
+    falls_back(session, fake, "hung")
+
+
 def falls_back(session: Session, fake: FakeDaemon, kind: str) -> None:
     """The log is read from where the session stood, and what comes later too."""
     said = steps(session)
