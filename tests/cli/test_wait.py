@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -188,7 +189,7 @@ def test_cloudevent(call: Call) -> None:
     assert call("wait", "deploy_finished", *SOON, "--format", "cloudevent").out == ""
 
 
-def test_lines_for_agents(call: Call) -> None:
+def test_lines_for_agents(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Short, each with its event id, and one last line that says how it ended; nothing of that on stderr alone."""
     event_id = tell(conclusion="failure", summary="x" * 400, fields={"name": "n" * 300})
     lines = call("wait", "deploy_finished", *PAST, "--lines", "agent").out.splitlines()
@@ -201,9 +202,25 @@ def test_lines_for_agents(call: Call) -> None:
     assert len(late) == 1
     assert late[0].startswith("timed out after")
     assert late[0].endswith(", exit 124")
+    long = call("wait", "--match", f"name={'n' * 1000}", *SOON, "--lines", "agent").out.splitlines()
+    assert [len(line) for line in long] == [400]
+    assert long[0].endswith(f"; to go on: --since {event_id}, exit 124")
     wrong = call("wait", "--match", "nonsense", "--lines", "agent")
     assert wrong.out == "error: --match 'nonsense' is not a term; exit 2\n"
     assert wrong.err.startswith("error: --match 'nonsense' is not a term\nhint: ")
+    monkeypatch.setenv("WAITBUS_STATE_DIR", "x" * 1000)
+    long = call("wait", "x", *SOON, "--lines", "agent").out.splitlines()
+    assert [len(line) for line in long] == [400]
+    assert long[0].endswith(" is not an absolute path; exit 2")
+
+
+def test_what_was_not_looked_at_did_not_pass_by(call: Call) -> None:
+    """In a long log, time may be up before its end."""
+    emit_batch(EventInsert(source="agent", event_type="x") for _ in range(20_000))
+    line = call("wait", "other", "--since", "1h", "--timeout", "50ms").err.splitlines()[-1]
+    passed = re.fullmatch(r"timed out after .* \(([\d,]+) events passed by\); to go on: --since (\w+)", line)
+    assert passed is not None
+    assert int(passed[1].replace(",", "")) == parse_event_id(passed[2]).seq < 20_000
 
 
 # -- several -----------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Teller:
 
     def _say(self, text: str, exit_code: int) -> None:
         if self.agent:
-            output.data(_cut(render.neutral(f"{text}, exit {exit_code}")))
+            output.data(cut_inside(render.neutral(f"{text}, exit {exit_code}")))
         else:
             output.talk(text)
 
@@ -183,8 +183,11 @@ class Teller:
     def _passed_by(self, sources: Collection[str]) -> str:
         from waitbus.store import seen
 
+        session = self.session
+        # In a long log, time may be up before all of it was looked at; the cursor to go on from says where.
+        upto = None if session is None or session.caught_up else session.seq
         try:
-            count = seen.count_since(self.session.log, self._from, sources) if self.session else 0
+            count = seen.count_since(session.log, self._from, sources, upto) if session else 0
         except (LogError, PathError):
             return ""
         of = f"{' or '.join(sources)} " if sources else ""
@@ -229,6 +232,11 @@ class Teller:
 
 def _cut(line: str) -> str:
     return line if len(line) <= AGENT_LINE_MAX else line[: AGENT_LINE_MAX - 1] + "…"
+
+
+def cut_inside(line: str) -> str:
+    """A line for an agent, shortened in the middle: how it ended stands at its begin, cursor and exit code at its end."""
+    return line if len(line) <= AGENT_LINE_MAX else f"{line[: AGENT_LINE_MAX - 101]}…{line[-100:]}"
 
 
 def _to_go_on(cursor: str | None) -> str:

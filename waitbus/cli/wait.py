@@ -11,11 +11,12 @@ from waitbus.cli import output
 from waitbus.cli.asking import SEVERAL, WHICH, Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import COUNT, PID, json_option, option, quiet_option, timeout_option
-from waitbus.cli.telling import Teller
+from waitbus.cli.telling import Teller, cut_inside
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import Subscription
 from waitbus.client.waits import run_sync
 from waitbus.errors import WaitbusError
+from waitbus.render import neutral
 
 if TYPE_CHECKING:
     from waitbus.cli.forms import Form
@@ -93,7 +94,7 @@ def wait(as_json: bool, form: Form | None, lines: str | None, **given: Any) -> i
         return _wait(asked(given), chosen, agent)
     except WaitbusError as error:
         if agent:
-            output.data(f"error: {error.message}; exit {error.exit_code}")
+            output.data(cut_inside(neutral(f"error: {error.message}; exit {error.exit_code}")))
         raise
 
 

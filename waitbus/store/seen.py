@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from waitbus.events import Row
+from waitbus.events import SEQ_MAX, Row
 from waitbus.store.rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -61,10 +61,13 @@ def has_any(log: Log, source: str, repo: str | None = None) -> bool:
     return bool(_all(log, f"{sql} ORDER BY seq DESC LIMIT 1", values))
 
 
-def count_since(log: Log, seq: int, sources: Collection[str]) -> int:
-    """How many events of these sources (none named: of any) came behind `seq`."""
+def count_since(log: Log, seq: int, sources: Collection[str], upto: int | None = None) -> int:
+    """How many events of these sources (none named: of any) came behind `seq`, up to and with `upto`."""
     marks = f" AND source IN ({', '.join('?' * len(sources))})" if sources else ""
-    found: int = _all(log, f"SELECT count(*) FROM events WHERE seq > ?{marks}", (seq, *sources))[0][0]
+    last = SEQ_MAX if upto is None else upto
+    found: int = _all(log, f"SELECT count(*) FROM events WHERE seq > ? AND seq <= ?{marks}", (seq, last, *sources))[0][
+        0
+    ]
     return found
 
 
