@@ -25,6 +25,18 @@ from waitbus.verdict import (
 )
 
 
+WORDS = {
+    "failure": ("failure", "cancelled", "timed_out", "startup_failure", "action_required", "stale"),
+    "success": ("success", "neutral", "skipped"),
+    "none": ("", "in_progress", "Failure", "some_word_of_tomorrow"),
+}
+
+
+@pytest.mark.parametrize(("said", "word"), [(said, word) for said, words in WORDS.items() for word in words])
+def test_the_verdict_of_each_conclusion(said: str, word: str) -> None:
+    assert verdict_of(document(source="github", event_type="workflow_run", conclusion=word or None)) == said
+
+
 def event(
     source: str, event_type: str, status: str | None = None, conclusion: str | None = None, **fields: Any
 ) -> Document:

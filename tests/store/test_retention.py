@@ -52,10 +52,15 @@ def test_rows_leave_when_they_are_older_than_the_age(log: Log) -> None:
     assert is_sound(log.path)
 
 
-def test_the_newest_row_never_leaves(log: Log) -> None:
+@pytest.mark.parametrize(
+    "keep",
+    [Retention(max_age=DAY), Retention(max_bytes=1), Retention(max_age=None, max_rows=0)],
+    ids=["age", "size", "rows"],
+)
+def test_the_newest_row_never_leaves(log: Log, keep: Retention) -> None:
     """Seq goes on from it, so that no seq is ever given twice."""
     fill(log, [400 * DAY] * 10)
-    prune(log, Retention(max_age=DAY, max_bytes=1))
+    prune(log, keep)
     assert seqs(log) == [10]
     assert log.append(event()).seq == 11
 
