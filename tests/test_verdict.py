@@ -24,7 +24,6 @@ from waitbus.verdict import (
     verdict_of,
 )
 
-
 WORDS = {
     "failure": ("failure", "cancelled", "timed_out", "startup_failure", "action_required", "stale"),
     "success": ("success", "neutral", "skipped"),
