@@ -91,6 +91,28 @@ def _make(path: Path) -> None:
         return
 
 
+def here() -> str:
+    """The current directory, or nothing where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def absolute(path: Path | str) -> Path:
+    """`path` from the current directory.
+
+    Raises:
+      PathError: it is relative, and the current directory was removed.
+    """
+    try:
+        return Path(path).absolute()
+    except OSError:
+        raise PathError(
+            f"{os.fspath(path)!r} leads nowhere: the current directory was removed", hint="write it from /, or cd first"
+        ) from None
+
+
 def check_socket_path(path: Path) -> Path:
     """The path itself if the kernel takes it as a socket's name.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from waitbus.bell import ring
 from waitbus.events import COLUMN_FIELDS, EmitResult, EventFrame, EventInsert, Fields, make_event_id
-from waitbus.paths import log_path
+from waitbus.paths import absolute, log_path
 from waitbus.store import shared
 from waitbus.store.retention import prune_now_and_then
 
@@ -86,9 +86,7 @@ _here: Log | None = None
 
 def _log(db_path: Path | str | None) -> Log:
     if db_path is not None:
-        from pathlib import Path
-
-        return shared(Path(db_path).absolute())
+        return shared(absolute(db_path))
     # The environment is read at every call, as everywhere; only the log that follows from it is kept.
     global _where, _here
     here = os.environ.get("WAITBUS_STATE_DIR"), os.environ.get("XDG_STATE_HOME"), os.environ.get("HOME")

@@ -1,4 +1,4 @@
-"""Folders that are there and may not be looked into: each command says which, with its own exit code, and none calls it a bug."""
+"""Folders that may not be looked into, and one that is gone: each command says so, with its own exit code, and calls it no bug."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ COMMANDS = (
         "broadcast tap --timeout 1ms",
     ),
 )
+
+
+BY_NAME = (
+    *("emit x --db a.db", "db info --db a.db", "wait --sha HEAD --timeout 1ms", "on x --since 1h --timeout 1s -- true"),
+    "wait --pid 1 --timeout 1ms",
+)
+"""What looks at the current directory."""
 
 
 def call(closed: Path, *argv: str) -> support.Result:
@@ -101,3 +108,19 @@ def test_what_bookmarks_keep_that_nobody_can_read_is_everything(home: Path, monk
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert keep_from(shared()) == 1
+
+
+def test_a_current_directory_that_was_removed_is_no_bug(home: Path) -> None:
+    """As after a `git checkout` in another terminal. What needs none works."""
+    emit(EventInsert(source="agent", event_type="x"))
+    for line in (*COMMANDS, *BY_NAME):
+        gone = home / "gone"
+        gone.mkdir()
+        script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+        done = support.run(["sh", "-c", script, "sh", str(gone), *support.WAITBUS, *line.split()])
+        assert done.code in (0, 1, 2, 124), (line, done)
+        assert "internal error" not in done.err, (line, done)
+        if line in COMMANDS[:7] or line.startswith("on "):
+            assert done.code == 0, (line, done)
+        if "--db" in line:
+            assert done.err.startswith("error: 'a.db' leads nowhere: the current directory was removed\nhint: "), done

@@ -17,7 +17,7 @@ from waitbus.cli.options import COUNT, DURATION, SIZE, argument, json_option, op
 from waitbus.cli.status import tidy
 from waitbus.errors import EXIT_NO, InvalidValue, LogCorrupt
 from waitbus.ops.log_facts import LogFacts, check, facts, reading
-from waitbus.paths import log_path
+from waitbus.paths import absolute, log_path
 from waitbus.quantities import say_size, say_time
 from waitbus.store import migrations
 
@@ -48,7 +48,7 @@ def _db_option(function: F) -> F:
 
 
 def _path(path: Path | None) -> Path:
-    return log_path() if path is None else path.absolute()
+    return log_path() if path is None else absolute(path)
 
 
 # -- info --------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ import click
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.files import decoded, log_file, opened, shown
-from waitbus.cli.forms import chosen, form_options, here, text_line
+from waitbus.cli.forms import chosen, form_options, text_line
 from waitbus.cli.options import TIME, argument, option, quiet_option
+from waitbus.paths import here
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from waitbus.cli.command import Usage
+from waitbus.paths import absolute
 
 SQLITE = b"SQLite format 3\0"
 """How every file of SQLite's begins."""
@@ -60,9 +61,7 @@ def log_file(name: str | None) -> Path | None:
         return None
     if not name.strip() or "\0" in name:
         raise Usage(f"--db {shown(name)} is not the name of a file", hint="give the file of a log, or leave it out")
-    from pathlib import Path
-
-    path = Path(name).absolute()
+    path = absolute(name)
     # os.path: to a folder that may not be looked into it says no, and whoever opens the file says why it cannot be.
     kind = "a directory" if os.path.isdir(path) else None
     if kind is None and os.path.exists(path) and not _may_be_log(path):

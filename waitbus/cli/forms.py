@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,6 +10,7 @@ import click
 from waitbus.cli import output
 from waitbus.cli.command import Usage
 from waitbus.cli.options import json_option, option
+from waitbus.paths import here
 from waitbus.render import line
 
 if TYPE_CHECKING:
@@ -60,14 +60,6 @@ def printer(form: Form, payload: Payload, *, flush: bool = True) -> Callable[[Ev
         return lambda frame: _cloudevent(frame, payload, flush)
     base = here()
     return lambda frame: output.data(text_line(frame, base), flush=flush)
-
-
-def here() -> str:
-    """The current directory, or nothing where it was removed."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
 
 
 def text_line(frame: EventFrame, base: str) -> str:

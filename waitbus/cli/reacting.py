@@ -13,6 +13,7 @@ import trio
 from waitbus import render
 from waitbus.cli import output
 from waitbus.cli.handover import environment, event_file
+from waitbus.paths import here
 from waitbus.quantities import say_duration
 from waitbus.sources import child as children
 from waitbus.sources.process import ending, shown_command
@@ -146,7 +147,7 @@ def _exists(group: int) -> bool:
 
 
 def _about(frame: EventFrame) -> str:
-    said = render.parts(frame, base=os.getcwd())
+    said = render.parts(frame, base=here())
     return " ".join(" ".join((said.event_type, said.about, said.verdict)).split())
 
 

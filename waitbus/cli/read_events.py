@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
-from waitbus.cli.forms import chosen, form_options, here, printer, text_line
+from waitbus.cli.forms import chosen, form_options, printer, text_line
 from waitbus.cli.options import COUNT, SINCE, option, quiet_option
 from waitbus.cli.reading import doubt_source, event_type_names, idle_option, passed_by, told
 from waitbus.client.history import History
+from waitbus.paths import here
 from waitbus.predicate import Predicate, Term, Wanted
 from waitbus.store import shared
 from waitbus.wire import frame_of_row

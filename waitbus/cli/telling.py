@@ -12,6 +12,7 @@ from waitbus.cli import output
 from waitbus.client.steps import Gap
 from waitbus.errors import LogError, PathError
 from waitbus.events import EventFrame
+from waitbus.paths import here
 from waitbus.quantities import say_duration
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Teller:
         """Of `on`: the seq up to which events were reacted to. The session may have read further."""
         self._from = 0
         self._told = 0
-        self._base = os.getcwd()
+        self._base = here()
         self._first_met: int | None = None
         """The seq of the first event that met a clause."""
         self._states = {clause for clause, _ in (*asked.states, *asked.pids)}

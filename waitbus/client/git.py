@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from waitbus.errors import InvalidCommit
+from waitbus.paths import here
 
 GIT_TIMEOUT = 10.0
 """s: a repository on a network disk that hangs must not hang the wait."""
@@ -40,7 +41,7 @@ def rev_parse(name: str) -> str:
     found = said.strip()
     if code or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", found):
         raise InvalidCommit(
-            f"--sha {name!r} is no commit that git knows in {os.getcwd()}",
+            f"--sha {name!r} is no commit that git knows in {here() or 'a directory that was removed'}",
             hint="give 7 to 40 hex digits, or a name as in `git rev-parse HEAD`",
         )
     return found

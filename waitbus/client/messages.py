@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from waitbus.client.feed import Feed
@@ -12,12 +11,13 @@ from waitbus.client.subscription import AsyncSubscription, Subscription, path_of
 from waitbus.client.waits import run, run_sync
 from waitbus.errors import InvalidEvent
 from waitbus.events import EmitResult, EventFrame, EventInsert, new_delivery_id
-from waitbus.paths import log_path
+from waitbus.paths import absolute, log_path
 from waitbus.predicate import Predicate, Term
 from waitbus.producer import aemit, emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def request(
@@ -148,7 +148,7 @@ def _answer_to(
         plan.wanted,
         Start(event_id=sent.event_id),
         path=path_of(socket_path),
-        log=log_path() if db_path is None else Path(db_path).absolute(),
+        log=log_path() if db_path is None else absolute(db_path),
         key=key,
     )
     return plan, feed
