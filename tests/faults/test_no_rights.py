@@ -1,4 +1,4 @@
-"""Folders that may not be looked into, and one that is gone: each command says so, with its own exit code, and calls it no bug."""
+"""Folders that may not be looked into, and one that is gone: each command says so, by its exit code too, and calls it no bug."""
 
 from __future__ import annotations
 
