@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +35,17 @@ def test_a_time_out_of_nothing_answers_at_once(transport: str, face: Face) -> No
     began = time.monotonic()
     assert face.call("wait_for", "n=1", timeout=0) is None
     assert time.monotonic() - began < 1
+
+
+def test_ctrl_c_is_no_answer(transport: str, home: Path) -> None:
+    """0.2 answered None, as if the time were up."""
+    ctrl_c = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        ctrl_c.start()
+        waitbus.wait_for("n=1", timeout=10)
+    ctrl_c.join()
+    ours = [] if transport == "log" else ["the daemon's"]
+    assert len(os.listdir(home / "s" / "bells")) == len(ours)
 
 
 def test_a_recipient_and_a_source_are_named_by_themselves(transport: str, face: Face) -> None:
