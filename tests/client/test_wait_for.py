@@ -40,8 +40,8 @@ def test_a_time_out_of_nothing_answers_at_once(transport: str, face: Face) -> No
 def test_ctrl_c_is_no_answer(transport: str, home: Path) -> None:
     """0.2 answered None, as if the time were up."""
     ctrl_c = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    ctrl_c.start()
     with pytest.raises(KeyboardInterrupt):
-        ctrl_c.start()
         waitbus.wait_for("n=1", timeout=10)
     ctrl_c.join()
     ours = [] if transport == "log" else ["the daemon's"]
