@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 
@@ -13,7 +14,7 @@ from waitbus.errors import LogBusy
 from waitbus.events import parse_event_id
 from waitbus.paths import log_path
 from waitbus.producer import emit
-from waitbus.store import Log
+from waitbus.store import Log, shared
 
 HOLDER = """
 import sqlite3, sys
@@ -50,6 +51,34 @@ def test_emit_gives_up_after_five_seconds_and_says_why(holder) -> None:
     holder.communicate("\n", timeout=10)
     assert emit(event("after")).inserted
     assert names(log_path()) == ["before", "after"], "what was said to have failed was not written"
+
+
+def test_a_signal_handler_may_emit_in_the_middle_of_an_emit() -> None:
+    """`signal.signal(SIGTERM, lambda *_: emit(...))`: the thread that holds the log cannot wait for itself."""
+    raised: list[LogBusy] = []
+
+    def told(*_: object) -> None:
+        try:
+            emit(event(f"told {len(raised)}"))
+        except LogBusy as error:
+            raised.append(error)
+
+    before = signal.signal(signal.SIGUSR1, told)
+    try:
+        emit(event("before"))
+        began = time.monotonic()
+        shared().use(lambda _: signal.raise_signal(signal.SIGUSR1))
+        assert names(log_path()) == ["before", "told 0"]
+        shared().write(lambda _: signal.raise_signal(signal.SIGUSR1))
+        assert time.monotonic() - began < 2, "with the write lock in its own hands nobody is waited for either"
+        assert len(raised) == 1
+        with pytest.raises(LogBusy, match="in the middle of another use"):
+            shared().use(lambda _: shared().head())
+        emit(event("after"))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert names(log_path()) == ["before", "told 0", "after"]
+    assert is_sound(log_path())
 
 
 def test_readers_go_on_while_a_writer_holds_the_lock(holder) -> None:

@@ -58,7 +58,7 @@ class Log:
         self._name = os.fspath(self.path)
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which knows its owner; no use is ever inside of another
         self._db: sqlite3.Connection | None = None
         self._identity: Identity = (0, 0)
         self._meta: dict[str, int] = {}
@@ -100,6 +100,11 @@ class Log:
 
     def append(self, event: EventInsert) -> Appended:
         """Commit one event; one with a known delivery id is not written, and the first one's place is answered."""
+        if self._is_used_here():
+            # A signal handler, in the middle of a use by this very thread: it has a connection of its own. Where that use holds
+            # the write lock, nobody could wait for its end.
+            with Log(self.path, busy_timeout=0.0, synchronous=self._synchronous) as beside:
+                return beside.append(event)
         return self.use(lambda db: self._append(db, event))
 
     def append_many(self, events: Iterable[EventInsert]) -> list[Appended]:
@@ -206,6 +211,11 @@ class Log:
 
     def use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` with the connection, alone, and again where the log was busy, replaced, or damaged and set aside."""
+        if self._is_used_here():
+            raise LogBusy(
+                f"this thread is in the middle of another use of the log {self.path}",
+                hint="a signal handler may emit one event; leave the rest to the main program",
+            )
         if not self._lock.acquire(blocking=False):
             self._wait_for_thread()
         try:
@@ -219,6 +229,11 @@ class Log:
             return self._again(work, failed)
         finally:
             self._lock.release()
+
+    def _is_used_here(self) -> bool:
+        """Whether this very thread is in the middle of a use: then a signal handler asks."""
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]
+        return owned
 
     def _wait_for_thread(self) -> None:
         if not self._lock.acquire(timeout=max(self._busy_timeout, 0.001)):
