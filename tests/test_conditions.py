@@ -17,9 +17,10 @@ from waitbus.predicate import Predicate, register_condition, register_evaluator
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers, it registers for itself."""
-    for name in ("_conditions", "_evaluators", "_built"):
-        monkeypatch.setattr(conditions, name, dict(getattr(conditions, name)))
+    """What a test registers, it registers for itself; and it has nothing of what tests before it registered."""
+    ours = {name: conditions._conditions[name] for name in ("failed", "succeeded", "finished")}
+    for name, registry in (("_conditions", ours), ("_evaluators", {}), ("_built", {})):
+        monkeypatch.setattr(conditions, name, registry)
 
 
 @pytest.mark.parametrize(
