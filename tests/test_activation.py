@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -130,6 +131,16 @@ def test_a_file_is_no_socket(tmp_path: Path) -> None:
         pytest.raises(SocketUnavailable, match=f"file descriptor {file.fileno()} is no socket"),
     ):
         activation._listening(file.fileno())
+
+
+def test_more_sockets_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_fd: int, _inheritable: bool) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(os, "set_inheritable", refuse)
+    environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "20"}
+    with pytest.raises(SocketUnavailable, match="LISTEN_FDS says 20 sockets, and file descriptor 3 is none: Bad file"):
+        activation.inherited(environment)
 
 
 def test_a_socket_that_does_not_listen_is_refused() -> None:

@@ -33,7 +33,13 @@ def inherited(environment: MutableMapping[str, str] = os.environ) -> socket.sock
     if pid != str(os.getpid()) or not count.isdecimal() or int(count) < 1:
         return None
     for fd in range(FIRST_FD, FIRST_FD + int(count)):
-        os.set_inheritable(fd, False)
+        try:
+            os.set_inheritable(fd, False)
+        except OSError as error:
+            raise SocketUnavailable(
+                f"LISTEN_FDS says {count} sockets, and file descriptor {fd} is none: {error.strerror}",
+                hint="mend the .socket unit, or unset LISTEN_FDS",
+            ) from None
     chosen = _chosen(int(count), names.split(":"))
     return None if chosen is None else _listening(chosen)
 
