@@ -142,7 +142,18 @@ def _no_constant(constant: str) -> object:
 
 
 # Made once, as the encoder below: json.loads with an option makes a decoder at each call, which is half of its cost.
-_read_json = json.JSONDecoder(parse_constant=_no_constant).decode
+_decoder: Any = json.JSONDecoder(parse_constant=_no_constant)  # typeshed does not know its scanner
+_scan = _decoder.scan_once
+
+
+def _read_json(text: str) -> None:
+    """`JSONDecoder.decode` without its two searches for blanks around the value; hardly anybody's JSON has any."""
+    try:
+        end = _scan(text, 0)[1]
+    except StopIteration:
+        end = -1
+    if end != len(text):
+        _decoder.decode(text)
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------

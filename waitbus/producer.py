@@ -33,9 +33,8 @@ def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path
       LogFull, LogReadOnly, LogUnavailable: nothing was written; the message says why.
     """
     log = _log(db_path)
-    placed = log.append(event)
+    placed = log.append(event, lambda: ring(log.bells))
     if placed.inserted:
-        ring(log.bells)
         prune_now_and_then(log, placed.seq)
     return _result(log, event, placed)
 
@@ -80,7 +79,7 @@ async def aemit(event: EventInsert, *, db_path: Path | str | None = None) -> Emi
     return await anyio.to_thread.run_sync(lambda: emit(event, db_path=db_path))
 
 
-_where: tuple[str | None, ...] = ()
+_where: object = None
 _here: Log | None = None
 
 
@@ -89,7 +88,7 @@ def _log(db_path: Path | str | None) -> Log:
         return shared(absolute(db_path))
     # The environment is read at every call, as everywhere; only the log that follows from it is kept.
     global _where, _here
-    here = os.environ.get("WAITBUS_STATE_DIR"), os.environ.get("XDG_STATE_HOME"), os.environ.get("HOME")
+    here = os.environ.get("WAITBUS_STATE_DIR") or (os.environ.get("XDG_STATE_HOME"), os.environ.get("HOME"))
     if _here is None or here != _where:
         _here = shared(log_path())
         _where = here

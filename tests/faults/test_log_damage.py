@@ -17,7 +17,7 @@ from tests.logs import event, finish, is_sound, look, names, python, rows
 from waitbus.errors import LogCorrupt, LogUnavailable, LogVersionError
 from waitbus.paths import log_path
 from waitbus.producer import emit, emit_batch
-from waitbus.store import Log, shared
+from waitbus.store import Log, files, shared
 
 
 def filled(count: int = 3000) -> Path:
@@ -252,6 +252,39 @@ def test_many_who_meet_the_damage_at_once_set_it_aside_once() -> None:
     assert sorted(names(path)) == sorted(map(str, range(8)))
     assert len(asides()) == 1
     assert is_sound(path)
+
+
+def test_a_log_that_is_replaced_while_it_is_opened_gets_the_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the file and its opening: the event is in the new one, and is no duplicate of itself."""
+    path = filled(3)
+    part, replaced = files.part_from_foreign_wal, []
+
+    def replace(log: Path) -> None:
+        if not replaced:
+            replaced.append(log.rename(log.with_name("moved.db")))
+            files.create(log)
+        part(log)
+
+    monkeypatch.setattr(files, "part_from_foreign_wal", replace)
+    with Log() as log:
+        assert log.append(event("x")).inserted
+    assert names(path) == ["x"]
+
+
+def test_damage_that_somebody_else_sets_aside_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw it; the second finds a whole log when its turn comes."""
+    path = filled(3)
+    overwrite(path, 0, b"garbage " * 20)
+    ours = files.set_aside_if_damaged
+
+    def too_late(log: Path) -> bool:
+        assert ours(log)
+        return ours(log)
+
+    monkeypatch.setattr(files, "set_aside_if_damaged", too_late)
+    with Log() as log:
+        assert log.append(event("x")).inserted
+    assert names(path) == ["x"]
 
 
 def test_damage_in_the_index_alone_does_not_lose_what_is_committed_later() -> None:

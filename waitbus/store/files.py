@@ -29,6 +29,14 @@ Identity = tuple[int, int]
 """(device, inode) of a file."""
 
 
+def is_missing(name: str) -> bool:
+    """Whether no file stands there, or one that nobody has written to yet."""
+    try:
+        return not os.stat(name).st_size
+    except FileNotFoundError:
+        return True
+
+
 def identity(name: str) -> Identity | None:
     """Which file stands at this name now; None where there is none."""
     try:

@@ -59,6 +59,8 @@ class Log:
         self._busy_timeout = busy_timeout
         self._synchronous = synchronous
         self._lock = threading.RLock()  # which knows its owner; no use is ever inside of another
+        self._is_used_here: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        """Whether this very thread is in the middle of a use: then a signal handler asks."""
         self._db: sqlite3.Connection | None = None
         self._identity: Identity = (0, 0)
         self._meta: dict[str, int] = {}
@@ -98,14 +100,24 @@ class Log:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def append(self, event: EventInsert) -> Appended:
-        """Commit one event; one with a known delivery id is not written, and the first one's place is answered."""
+    def append(self, event: EventInsert, tell: Callable[[], object] | None = None) -> Appended:
+        """Commit one event; one with a known delivery id is not written, and the first one's place is answered.
+
+        `tell` is called as soon as a new one is committed; again where the file was replaced meanwhile, and it was written anew.
+        """
         if self._is_used_here():
             # A signal handler, in the middle of a use by this very thread: it has a connection of its own. Where that use holds
             # the write lock, nobody could wait for its end.
             with Log(self.path, busy_timeout=0.0, synchronous=self._synchronous) as beside:
-                return beside.append(event)
-        return self.use(lambda db: self._append(db, event))
+                return beside.append(event, tell)
+
+        def work(db: sqlite3.Connection) -> Appended:
+            placed = self._append(db, event)
+            if placed.inserted and tell is not None:
+                tell()
+            return placed
+
+        return self._use(work)
 
     def append_many(self, events: Iterable[EventInsert]) -> list[Appended]:
         """Commit all of them in one transaction, or none."""
@@ -216,6 +228,9 @@ class Log:
                 f"this thread is in the middle of another use of the log {self.path}",
                 hint="a signal handler may emit one event; leave the rest to the main program",
             )
+        return self._use(work)
+
+    def _use(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if not self._lock.acquire(blocking=False):
             self._wait_for_thread()
         try:
@@ -229,11 +244,6 @@ class Log:
             return self._again(work, failed)
         finally:
             self._lock.release()
-
-    def _is_used_here(self) -> bool:
-        """Whether this very thread is in the middle of a use: then a signal handler asks."""
-        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined]
-        return owned
 
     def _wait_for_thread(self) -> None:
         if not self._lock.acquire(timeout=max(self._busy_timeout, 0.001)):
@@ -273,7 +283,7 @@ class Log:
         if failed is not None and not self._mended(failed):
             raise typed(failed, self.path) from failed
         if times == _ATTEMPTS:
-            raise LogBusy(f"the log {self.path} is replaced all the time", hint="`fuser` on the file names who does it")
+            raise self._unsteady()
         self._close()
 
     def _is_current(self) -> bool:
@@ -284,10 +294,22 @@ class Log:
         return (now.st_dev, now.st_ino) == self._identity
 
     def _open(self) -> sqlite3.Connection:
-        found = files.identity(self._name)
-        if found is None or not os.stat(self._name).st_size:
+        for _ in range(_ATTEMPTS):
+            db = self._open_once()
+            if self._is_current():
+                self._db = db
+                return db
+            # Replaced between the look and the opening: an event written now would be taken for one of the file before.
+            db.close()
+        raise self._unsteady()
+
+    def _unsteady(self) -> LogBusy:
+        return LogBusy(f"the log {self.path} is replaced all the time", hint="`fuser` on the file names who does it")
+
+    def _open_once(self) -> sqlite3.Connection:
+        if files.is_missing(self._name):
             files.create(self.path)
-            found = files.identity(self._name)
+        self._identity = files.identity(self._name) or (0, 0)
         files.part_from_foreign_wal(self.path)
         db = schema.connect(self.path, synchronous=self._synchronous)
         try:
@@ -297,8 +319,6 @@ class Log:
         except BaseException:
             db.close()
             raise
-        self._identity = found or (0, 0)
-        self._db = db
         return db
 
     def _mended(self, error: Exception) -> bool:
@@ -306,15 +326,15 @@ class Log:
         code = primary(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
             return False
-        opened = self._db is not None
         self._close()
         if isinstance(error, OSError):
             return False
-        if opened and not self._is_current():
+        if not self._is_current():
             return True
-        if code == sqlite3.SQLITE_CANTOPEN:
-            return not os.path.exists(self._name)
-        return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) and files.set_aside_if_damaged(self.path)
+        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return False
+        # Where it is not damaged any more, somebody else has set it aside meanwhile.
+        return files.set_aside_if_damaged(self.path) or not self._is_current()
 
     def _close(self) -> None:
         db, self._db = self._db, None
