@@ -257,7 +257,8 @@ def test_many_who_meet_the_damage_at_once_set_it_aside_once() -> None:
 def test_a_log_that_is_replaced_while_it_is_opened_gets_the_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look at the file and its opening: the event is in the new one, and is no duplicate of itself."""
     path = filled(3)
-    part, replaced = files.part_from_foreign_wal, []
+    part = files.part_from_foreign_wal
+    replaced: list[Path] = []
 
     def replace(log: Path) -> None:
         if not replaced:
