@@ -95,7 +95,7 @@ async def _write(hub: Hub, sub: Subscriber, connection: socket.socket, first: by
             sent += _send_some(connection, memoryview(blob)[sent:])
 
     if sub.asked.status:
-        await send(first + report(hub, sub))
+        await send(first + report(hub))
     else:
         sub.send_now = partial(_send_now, connection)
         await hub.write(sub, first, send)

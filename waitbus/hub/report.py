@@ -19,12 +19,13 @@ ROOM = wire.MAX_FRAME - 2048
 PREDICATE_MAX = 200
 
 
-def report(hub: Hub, asking: Subscriber) -> bytes:
-    """The frame behind the ack of a subscription with `ext.status`; the asking one is not counted.
+def report(hub: Hub) -> bytes:
+    """The frame behind the ack of a subscription with `ext.status`. Those who ask for it wait for nothing, and are not counted:
+    neither the one who asks, nor one whose hang-up is still to be noticed.
 
     It always fits: where there are too many subscribers for one frame it has the laggards and the oldest, and the count of all.
     """
-    rows = [_row(hub, sub) for sub in hub.subscribers if sub is not asking]
+    rows = [_row(hub, sub) for sub in hub.subscribers if not sub.asked.status]
     rows.sort(key=lambda row: (not row["lag"], row["since"]))
     message = {
         "pid": os.getpid(),
