@@ -300,3 +300,40 @@ def test_a_chunk_that_took_long_makes_the_next_one_smaller(log: Log, monkeypatch
     assert sizes[:3] == [200, 100, 50]
     assert min(sizes) == retention.CHUNK_MIN
     assert sizes[-1] == retention.CHUNK
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda log, now: log.seq_before(int((now - DAY) * 1000)),
+        lambda log, now: log.seq_before(int((now - DAY) * 1000), told=True),
+        lambda log, now: prune_chunk(log, Retention(max_age=DAY, max_bytes=None), now=now),
+        lambda log, now: strip_payloads(log, Retention(max_age=None, max_bytes=None, payload_age=DAY), now=now),
+    ],
+    ids=["seq_before", "seq_before told", "prune_chunk", "strip_payloads"],
+)
+def test_what_others_prune_between_two_statements_is_no_bug(
+    look: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every producer prunes now and then: the rows that one is searching may go under its hands."""
+    with Log(tmp_path / "one.db") as log:
+        fill(log, [9 * DAY] * 5 + [0, 0])
+        bounds = retention.facts
+
+        def pruned_right_behind(db: Any, tag: int) -> Any:
+            found = bounds(db, tag)
+            with Log(tmp_path / "one.db") as other:
+                prune_chunk(other, Retention(max_age=DAY, max_bytes=None, max_rows=None))
+            return found
+
+        with monkeypatch.context() as patch:
+            for module in ("retention", "rows"):
+                # Only the search's own look at the bounds; the other process's is as it is.
+                patch.setattr(f"waitbus.store.{module}.facts", _once(pruned_right_behind, bounds))
+            look(log, time.time())
+        assert [row[0] for row in log.use(lambda db: db.execute("SELECT seq FROM events").fetchall())] == [6, 7]
+
+
+def _once(first: Any, then: Any) -> Any:
+    answers = iter([first])
+    return lambda *args: next(answers, then)(*args)

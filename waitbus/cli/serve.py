@@ -32,13 +32,14 @@ def serve_command(path: str) -> Command:
 
 
 def _serve() -> None:
+    # trio's receiver stands between start and drain; a signal that is sent twice, as `timeout` does, may come outside of that,
+    # and one to a daemon that is just being started while it imports.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     import trio
 
     from waitbus import config, daemon
 
-    # trio's receiver stands between start and drain; a signal that is sent twice, as `timeout` does, may come outside of that.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
     settings = config.load()
     log_to(sys.stderr, settings.log_level)
     trio.run(daemon.serve, settings, config.load)

@@ -42,6 +42,7 @@ def plan(path: Path, keep: Retention) -> Pruned:
     """
     found = facts(path)
     with reading(path) as db:
+        db.execute("BEGIN")
         rows = _expired(db, keep, found.first_seq, found.last_seq, found.rows)
         payloads = _payloads(db, keep, found.first_seq + rows - 1)
     freed = int(found.live_bytes * rows / found.rows) if found.rows else 0
@@ -60,7 +61,7 @@ def prune(path: Path, keep: Retention, *, vacuum: bool = False, told: Callable[[
     log = Log(path)
     try:
         _rounds(Pruner(log, attrs.evolve(keep, payload_age=None)), told)
-        payloads = log.use(lambda db: _payloads(db, keep, 0))
+        payloads = log.read(lambda db: _payloads(db, keep, 0))
         _rounds(Pruner(log, keep), None)
         if vacuum:
             log.use(_vacuum)

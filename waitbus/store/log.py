@@ -165,6 +165,19 @@ class Log:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work`, several statements that only read, in one moment of the log: others prune between two statements."""
+
+        def transaction(db: sqlite3.Connection) -> T:
+            db.execute("BEGIN")
+            try:
+                return work(db)
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+        return self.use(transaction)
+
     def head(self) -> int:
         """The newest seq, 0 where the log is empty."""
         found = self.use(lambda db: db.execute(rows.HEAD).fetchall())
@@ -213,7 +226,7 @@ class Log:
         committed before the step, with a time that is still to come, are before it too.
         """
         find = rows.place_in_time if told else rows.seq_before
-        return self.use(lambda db: find(db, at_ms))
+        return self.read(lambda db: find(db, at_ms))
 
     def data_version(self) -> int:
         """A number that changes when another connection committed; 3 µs."""

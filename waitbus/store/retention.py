@@ -99,7 +99,7 @@ class Pruner:
 def prune_chunk(log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK) -> int:
     """Delete one chunk of what `keep` lets go, in one short transaction; returns how many rows (0: nothing is left to do)."""
     at = time.time() if now is None else now
-    doomed = log.use(lambda db: _doomed(db, keep, at, chunk))
+    doomed = log.read(lambda db: _doomed(db, keep, at, chunk))
     return 0 if doomed is None else log.write(lambda db: _delete(db, doomed))
 
 
@@ -108,7 +108,7 @@ def strip_payloads(log: Log, keep: Retention, *, now: float | None = None, chunk
     if keep.payload_age is None:
         return 0
     before = int(((time.time() if now is None else now) - keep.payload_age) * 1000)
-    last = log.use(lambda db: _last_of_chunk(db, meta(db, "payload_pruned_to"), seq_before(db, before), chunk))
+    last = log.read(lambda db: _last_of_chunk(db, meta(db, "payload_pruned_to"), seq_before(db, before), chunk))
     return 0 if last is None else log.write(lambda db: _strip(db, last))
 
 

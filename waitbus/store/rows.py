@@ -148,7 +148,8 @@ def _page(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[Row], bo
 def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
     """A place such that what was committed from `at_ms` on stands behind it, by bisection over seq; 0 is the log's beginning.
 
-    What was pruned stands behind it as well, unless all of that is known to be older: then there is nothing to tell.
+    What was pruned stands behind it as well, unless all of that is known to be older: then there is nothing to tell. To be
+    called inside of a transaction: it is one moment's rows that are searched.
     """
     bounds = facts(db, 0)
     if not bounds.last:
@@ -184,7 +185,7 @@ def _pruned_at(db: sqlite3.Connection, bounds: Facts) -> float:
 
 
 def place_in_time(db: sqlite3.Connection, at_ms: int) -> int:
-    """The newest seq committed before `at_ms`, whatever was done to the clock.
+    """The newest seq committed before `at_ms`, whatever was done to the clock. Inside of a transaction, as `seq_before`.
 
     Commit times never decrease, so after the clock was stepped back rows carry a time that is still to come. Among those,
     the ones told since `at_ms` are the last ones whose `received_at` lies between then and now.
