@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from waitbus.events import EventFrame, EventInsert, Fields
-from waitbus.render import clip, json_line, line, made_summary, neutral, parts, tone
+from waitbus.render import clip, json_line, line, neutral, parts, tone
 
 HOSTILE = "\x1b[2J\r\n\x00\x9b\u202e\u2066\u200b\u200d\ufeff\u00ad\U000e0041\U000e0100\udc80\u2028\u3164\x7f"
 
@@ -138,26 +138,36 @@ def test_only_the_verdict_is_painted(event: EventFrame, text: str) -> None:
 @pytest.mark.parametrize(
     ("given_", "summary"),
     [
-        (("agent", "deploy_finished", "local", "agent", None, "success", {}), "deploy_finished success"),
-        (("agent", "deploy_finished", "local", "agent", None, None, {}), "deploy_finished"),
-        (("agent", "deploy_finished", "octo", "api", "queued", None, {}), "octo/api queued"),
+        ({"source": "agent", "event_type": "deploy_finished", "conclusion": "success"}, "deploy_finished success"),
+        ({"source": "agent", "event_type": "deploy_finished"}, "deploy_finished"),
         (
-            ("process", "process_exited", "local", "process", "completed", "failure",
-             {"name": "build", "exit_code": 2, "duration_ms": 14200, "command": "make -j4"}),
+            {"source": "agent", "event_type": "deploy_finished", "owner": "octo", "repo": "api", "status": "queued"},
+            "octo/api queued",
+        ),
+        (
+            {"source": "process", "event_type": "process_exited", "status": "completed", "conclusion": "failure",
+             "fields": {"name": "build", "exit_code": 2, "duration_ms": 14200, "command": "make -j4"}},
             "build failure exit 2 after 14.2 s make -j4",
         ),
-        (("github", "workflow_run", "octo", "hello", "completed", "failure", CI),
-         f"octo/hello CI #214 failure main@7f3a1b2 {URL}"),
+        (
+            {"source": "github", "event_type": "workflow_run", "owner": "octo", "repo": "hello", "status": "completed",
+             "conclusion": "failure", "fields": CI},
+            f"octo/hello CI #214 failure main@7f3a1b2 {URL}",
+        ),
+        ({"source": "github", "event_type": "push", "owner": "octo", "repo": "hello", "head_sha": SHA}, "octo/hello 7f3a1b2"),
+        ({"source": "github", "event_type": "status", "head_branch": "main"}, "status main"),
+        ({"source": "github", "event_type": "workflow_job", "job_name": "test", "fields": {"number": 7}}, "test #7"),
     ],
+    ids=str,
 )  # fmt: skip
-def test_a_summary_is_made_of_what_is_known(given_: Any, summary: str) -> None:
+def test_a_summary_is_made_of_what_is_known(given_: dict[str, Any], summary: str) -> None:
     """0.2 said `? web run None (?) -- completed/failure` of a container."""
-    assert made_summary(*given_) == summary
+    assert EventInsert(**given_).summary == summary
 
 
 def test_a_summary_is_bounded_and_one_line() -> None:
     """However long or odd the fields are."""
-    made = made_summary("agent", "x", "local", "agent", None, None, {"name": "a\nb" * 100_000})
+    made = EventInsert(source="agent", event_type="x", fields={"name": "a\nb" * 50_000}).summary
     assert len(made) == 400
     assert "\n" not in made
 

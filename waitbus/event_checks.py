@@ -48,11 +48,17 @@ TEXT_FIELDS = frozenset(
     }
 )
 WELL_KNOWN = INT_FIELDS | TEXT_FIELDS
-_SPECIAL = WELL_KNOWN | frozenset(COLUMN_FIELDS)
+_TYPES: dict[str, type] = {
+    **dict.fromkeys(COLUMN_FIELDS, type(None)),
+    **dict.fromkeys(INT_FIELDS, int),
+    **dict.fromkeys(TEXT_FIELDS, str),
+}
+"""The keys that are not the writer's own, each with the type it has to have: the reserved ones with none that is ever given."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 """Source and event type names."""
 
+_INT63 = 1 << 63
 _INT_MAX = 10**300
 """Beyond this an integer becomes an infinity wherever it is read as a float, and Python itself will not print it."""
 
@@ -106,7 +112,7 @@ def encodable(value: str) -> str:
 
 def received_at(value: object) -> int:
     """A time in ns since the epoch."""
-    if type(value) is not int or not RECEIVED_AT_MIN <= value < 1 << 63:
+    if type(value) is not int or not RECEIVED_AT_MIN <= value < _INT63:
         raise InvalidEvent(
             f"received_at {_shown(value)} is not a time in ns since the epoch",
             hint="time.time_ns() gives one; seconds and milliseconds are too small",
@@ -169,12 +175,14 @@ def fields(given: Mapping[str, Any] | None, well_known: Mapping[str, Any]) -> tu
         given = {**given, **well_known}
     kept: dict[str, Any] = {}
     pieces = []
+    types = _TYPES
     for key, value in given.items():
         if value is None:
             continue
         if key.__class__ is not str or not key or not key.isascii():
             key = _key(key)
-        if key in _SPECIAL:
+        wanted = types.get(key)
+        if wanted is not None and (value.__class__ is not wanted or (wanted is int and not 0 < value < _INT63)):
             _well_known(key, value)
         if value.__class__ is str:
             if not value.isascii():
@@ -204,8 +212,9 @@ def _key(key: object) -> str:
 
 
 def _well_known(key: str, value: object) -> None:
+    """Raise, unless `value` is of a type that only looks like another (a member of a str enumeration)."""
     if key in INT_FIELDS:
-        if type(value) is not int or not 0 < value < 1 << 63:
+        if type(value) is not int or not 0 < value < _INT63:
             raise InvalidEvent(
                 f"{key} {_shown(value)} is not a positive integer",
                 hint=f"give the number that {key} has upstream, from 1 on",

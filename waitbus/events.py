@@ -35,6 +35,7 @@ from waitbus.event_ids import (
     parse_event_id,
     tag_and_time,
 )
+from waitbus.summary import made_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -166,11 +167,7 @@ class EventInsert:
             ingest_method="api" if ingest_method == "api" else check.text("ingest_method", ingest_method, NAME_MAX),
             fields_json=fields_json,
         )
-        if summary is None:
-            from waitbus.render import made_summary
-
-            summary = made_summary(source, event_type, self.owner, self.repo, self.status, self.conclusion, kept)
-        self.__dict__["summary"] = check.summary(summary)
+        self.__dict__["summary"] = check.summary(made_summary(self) if summary is None else summary)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what is no attribute: the well-known fields, which 0.2 has as columns.

@@ -18,7 +18,7 @@ STEPS = {
     "producer": (
         "waitbus.event_checks:fields",
         "waitbus.event_checks:payload",
-        "waitbus.render:made_summary",
+        "waitbus.events:made_summary",
         "waitbus.producer:emit",
         "waitbus.producer:_log",
         "waitbus.store.rows:append",
