@@ -32,28 +32,28 @@ _PREFIX_MAX = SOCKET_PATH_MAX - len("/.") - _NAME_LENGTH
 
 def ring(folder: Path | str, message: bytes = RING) -> int:
     """Ring every bell in `folder` without ever blocking; a bell whose owner is gone is unlinked. Returns how many heard it."""
-    return _count(os.fspath(folder), lambda path: _ring_one(path, message))
+    return _count(os.fspath(folder), _ring_one, message)
 
 
 def listeners(folder: Path | str) -> int:
     """How many bells in `folder` have somebody behind them. Nothing is rung: connecting a datagram socket asks as much."""
-    return _count(os.fspath(folder), _is_heard)
+    return _count(os.fspath(folder), _is_heard, b"")
 
 
-def _count(folder: str, ask: Callable[[str], bool]) -> int:
+def _count(folder: str, ask: Callable[[str, bytes], bool], message: bytes) -> int:
     # The folder is listed anew each time: its mtime has the granularity of a tick, too coarse to tell a new bell by.
     try:
         bells = [bell for bell in os.listdir(folder) if bell[0] != "."]
         if not bells:
             return 0
-        if len(os.fsencode(folder)) <= _PREFIX_MAX:
-            return sum([ask(f"{folder}/{bell}") for bell in bells])
+        if len(folder if folder.isascii() else os.fsencode(folder)) <= _PREFIX_MAX:
+            return sum([ask(f"{folder}/{bell}", message) for bell in bells])
         handle = _handle(folder)
     except (OSError, PathError):
         # Where a bell cannot be named, none was hung.
         return 0
     try:
-        return sum([ask(f"{_DESCRIPTORS}/{handle}/{bell}") for bell in bells])
+        return sum([ask(f"{_DESCRIPTORS}/{handle}/{bell}", message) for bell in bells])
     finally:
         os.close(handle)
 
@@ -72,7 +72,7 @@ def _ring_one(path: str, message: bytes) -> bool:
     return True
 
 
-def _is_heard(path: str) -> bool:
+def _is_heard(path: str, _: bytes) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
@@ -156,14 +156,19 @@ class Bell:
         """The descriptor to wait for."""
         return self._socket.fileno()
 
+    def hear(self) -> bytes:
+        """One of the things that were said; b"" if there is none."""
+        try:
+            return self._socket.recv(16)
+        except OSError:
+            return b""
+
     def drain(self) -> set[bytes]:
         """What was said since the last call; empty if nobody rang. Drain first and read then, never the other way round."""
         heard = set()
-        while True:
-            try:
-                heard.add(self._socket.recv(16))
-            except OSError:
-                return heard
+        while said := self.hear():
+            heard.add(said)
+        return heard
 
     def is_hanging(self) -> bool:
         """Whether producers can find it: who removes the state folder takes the bell along."""

@@ -168,8 +168,12 @@ async def _hear(daemon: Daemon) -> None:
             await trio.lowlevel.wait_readable(daemon.bell.fileno())
         except trio.ClosedResourceError:
             continue  # it was hung up anew
-        daemon.bell.drain()
+        # One ring is heard before the look, the others behind it, and then there is another look: what is between a ring and its
+        # event is as short as can be.
+        daemon.bell.hear()
         await _look(daemon)
+        if daemon.bell.drain():
+            await _look(daemon)
 
 
 async def _look(daemon: Daemon) -> None:

@@ -35,11 +35,6 @@ def make_event_id(at_ms: int, tag: int, seq: int) -> str:
     return f"{_ten(at_ms)}{log_id(tag)}{_ten(seq)}"
 
 
-def tag_and_time(at_ms: int, tag: int) -> str:
-    """The first 16 characters of an event id; a page of events shares few of them."""
-    return _ten(at_ms) + log_id(tag)
-
-
 def log_id(tag: int) -> str:
     """The log's tag as it stands in its event ids: 6 characters."""
     pairs = _PAIRS

@@ -33,7 +33,6 @@ from waitbus.event_ids import (
     log_id,
     make_event_id,
     parse_event_id,
-    tag_and_time,
 )
 from waitbus.summary import made_summary
 
@@ -70,7 +69,6 @@ __all__ = [
     "make_event_id",
     "new_delivery_id",
     "parse_event_id",
-    "tag_and_time",
 ]
 
 
@@ -257,7 +255,7 @@ class EmitResult:
 
     @property
     def event(self) -> EventFrame:
-        """The event as a reader sees it. Made when it is first looked at: that is a fifth of an emit, and few look."""
+        """The event as a reader sees it. Made when it is first looked at: that is a third of an emit, and few look."""
         if not isinstance(self._event, EventFrame):
             self._event = self._event()
         return self._event

@@ -27,6 +27,8 @@ class _Filed(Generic[Token]):
     predicate: Predicate
     keys: tuple[Key, ...] | None
     """The places it stands at; None for the list of those without equality."""
+    is_proved: bool
+    """Whether who is found at such a place matches: the one term that there is says no more than the place."""
 
 
 class Index(Generic[Token]):
@@ -63,7 +65,9 @@ class Index(Generic[Token]):
         """Each subscriber that wants this event, once."""
         wanted: dict[Token, None] = {}
         for filed in self._found(document):
-            if filed.token not in wanted:
+            if filed.is_proved:
+                wanted[filed.token] = None
+            elif filed.token not in wanted:
                 self.evaluations += 1
                 if filed.predicate.matches(document):
                     wanted[filed.token] = None
@@ -79,10 +83,11 @@ class Index(Generic[Token]):
     def _file(self, token: Token, predicate: Predicate) -> _Filed[Token]:
         path, values = self._rarest(predicate)
         if path is None:
-            filed = _Filed(token, predicate, None)
+            filed = _Filed(token, predicate, None, is_proved=False)
             self._unindexed[filed] = None
             return filed
-        filed = _Filed(token, predicate, tuple((path, *value) for value in values))
+        keys = tuple((path, *value) for value in values)
+        filed = _Filed(token, predicate, keys, is_proved=len(predicate.terms) == 1)
         for key in filed.keys or ():
             self._by_key.setdefault(key, {})[filed] = None
             self._paths[path] = self._paths.get(path, 0) + 1

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from waitbus.bell import ring
+from waitbus.errors import LogError, PathError
 from waitbus.events import COLUMN_FIELDS, EmitResult, EventFrame, EventInsert, Fields, make_event_id
 from waitbus.paths import absolute, log_path
 from waitbus.store import shared
@@ -76,7 +77,12 @@ async def aemit(event: EventInsert, *, db_path: Path | str | None = None) -> Emi
     """
     import anyio.to_thread
 
-    return await anyio.to_thread.run_sync(lambda: emit(event, db_path=db_path))
+    def work() -> EmitResult:
+        result = emit(event, db_path=db_path)
+        _ = result.event  # read here, not on the loop when it is looked at
+        return result
+
+    return await anyio.to_thread.run_sync(work)
 
 
 _where: object = None
@@ -97,20 +103,20 @@ def _log(db_path: Path | str | None) -> Log:
 
 def _result(log: Log, event: EventInsert, placed: Appended) -> EmitResult:
     if placed.inserted:
-        return EmitResult(True, lambda: _as_read(event, placed))
+        return EmitResult(True, lambda: _as_read(log, event, placed))
     from waitbus.wire import frame_of_row
 
     row = log.row(placed.seq)
     # It may have been pruned in between: then what was offered is the next best.
-    return EmitResult(False, _as_read(event, placed) if row is None else frame_of_row(row, placed.tag))
+    return EmitResult(False, _as_read(log, event, placed) if row is None else frame_of_row(row, placed.tag))
 
 
-def _as_read(event: EventInsert, placed: Appended) -> EventFrame:
+def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
     fields = Fields(event.fields)
     for name in COLUMN_FIELDS:
         fields[name] = getattr(event, name)
     return EventFrame(
-        event_id=make_event_id(placed.at_ms, placed.tag, placed.seq),
+        event_id=make_event_id(_committed_at(log, placed), placed.tag, placed.seq),
         event_type=event.event_type,
         owner=event.owner,
         repo=event.repo,
@@ -121,3 +127,12 @@ def _as_read(event: EventInsert, placed: Appended) -> EventFrame:
         seq=placed.seq,
         source=event.source,
     )
+
+
+def _committed_at(log: Log, placed: Appended) -> int:
+    """The time of commit, in ms since the epoch; 0 where the row was pruned by now, or the log is another one or cannot be read."""
+    try:
+        row = log.row(placed.seq) if log.tag == placed.tag else None
+    except (LogError, PathError):
+        row = None
+    return 0 if row is None else row.at_ms

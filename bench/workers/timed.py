@@ -25,7 +25,6 @@ STEPS = {
         "waitbus.store.log:Log._is_current",
         "waitbus.producer:ring",
         "waitbus.bell:_ring_one",
-        "waitbus.producer:_as_read",
     ),
     "daemon": (
         "waitbus.bell:Bell.drain",

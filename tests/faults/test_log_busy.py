@@ -113,7 +113,7 @@ out = []
 with Log() as log:
     for number in range(count):
         placed = log.append(EventInsert(source="agent", event_type="x", delivery_id=f"{me} {number}"))
-        out.append((log.event_id(placed.seq, placed.at_ms), placed.seq))
+        out.append((log.event_id(placed.seq, log.row(placed.seq).at_ms), placed.seq))
 print(json.dumps(out))
 """
 

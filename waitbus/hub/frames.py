@@ -11,7 +11,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring as quote
 from typing import TYPE_CHECKING, Any
 
-from waitbus.events import WELL_KNOWN, tag_and_time
+from waitbus.events import WELL_KNOWN, log_id
 from waitbus.wire import MAX_FRAME, V1_FIELDS, pack, pack_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
-_prefix = lru_cache(64)(tag_and_time)
+_log_id = lru_cache(64)(log_id)
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 # Protocol 1 has the well-known keys in two runs, parted by three columns.
@@ -32,10 +32,11 @@ assert WELL_KNOWN.issuperset(_FIRST + _SECOND)
 
 
 def event_id(row: Row, tag: int) -> str:
-    """`events.make_event_id` of a row, the part that neighbours share kept."""
-    seq, pairs = row.seq, _PAIRS
+    """`events.make_event_id` of a row, in one piece: of events that come one by one each has another time."""
+    at, seq, pairs = row.at_ms, row.seq, _PAIRS
     return (
-        f"{_prefix(row.at_ms, tag)}{pairs[seq >> 40]}{pairs[seq >> 30 & 1023]}{pairs[seq >> 20 & 1023]}"
+        f"{pairs[at >> 40]}{pairs[at >> 30 & 1023]}{pairs[at >> 20 & 1023]}{pairs[at >> 10 & 1023]}{pairs[at & 1023]}"
+        f"{_log_id(tag)}{pairs[seq >> 40]}{pairs[seq >> 30 & 1023]}{pairs[seq >> 20 & 1023]}"
         f"{pairs[seq >> 10 & 1023]}{pairs[seq & 1023]}"
     )
 

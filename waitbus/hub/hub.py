@@ -91,9 +91,9 @@ class Hub:
         self._index: Index[Subscriber] = Index()
         self._scan: dict[Subscriber, None] = {}
         self._at_once = 0
-        self._again = False
-        self._rested = trio.Event()
-        self._rested.set()
+        self._again = self._sweeping = False
+        self._rested = trio.lowlevel.ParkingLot()
+        self._patience = Patience()
         self._last: int | None = None
         self._finishing = False
         self._left = trio.Event()
@@ -146,29 +146,26 @@ class Hub:
     async def sweep(self) -> None:
         """Read behind the head until the log is dry, and fan out. Where another call is at it, it is told to look again."""
         self._again = True
-        if not self._rested.is_set():
+        if self._sweeping:
             return
-        self._rested = trio.Event()
+        self._sweeping = True
         try:
-            while self._again and not self._is_swept():
+            more = False
+            while (more or self._again) and not self._is_swept():
                 self._again = False
-                await self._sweep()
+                try:
+                    more = self._sweep_page()
+                except UNREADABLE as error:
+                    # The head stays where it is: nothing is lost, and everybody else is served meanwhile.
+                    self._again = True
+                    await self._patience.wait(error)
+                else:
+                    self._patience.over()
+                    if more:
+                        await trio.lowlevel.checkpoint()
         finally:
-            self._rested.set()
-
-    async def _sweep(self) -> None:
-        patience = Patience()
-        more = True
-        while more and not self._is_swept():
-            try:
-                more = self._sweep_page()
-            except UNREADABLE as error:
-                # The head stays where it is: nothing is lost, and everybody else is served meanwhile.
-                await patience.wait(error)
-            else:
-                patience.over()
-                if more:
-                    await trio.lowlevel.checkpoint()
+            self._sweeping = False
+            self._rested.unpark_all()
 
     def _sweep_page(self) -> bool:
         """Fan out one page; whether there may be more."""
@@ -338,7 +335,8 @@ class Hub:
             log.warning("%s; leaving without a last look", error.message)
             self._last = self.head
         while not self._is_swept():
-            await self._rested.wait()
+            if self._sweeping:
+                await self._rested.park()
             await self.sweep()
         self._finishing = True
         self.stall_timeout = min(self.stall_timeout, stall)

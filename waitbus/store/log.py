@@ -23,7 +23,7 @@ from waitbus.events import Row, make_event_id
 from waitbus.paths import log_path
 from waitbus.store import files, forks, rows, schema
 from waitbus.store.failures import primary, typed
-from waitbus.store.rows import PAGE_ROWS, Appended, Facts, Mint, Page
+from waitbus.store.rows import PAGE_ROWS, Appended, Facts, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +64,6 @@ class Log:
         self._db: sqlite3.Connection | None = None
         self._identity: Identity = (0, 0)
         self._meta: dict[str, int] = {}
-        self._mint = Mint()
         forks.register(self)
 
     def __enter__(self) -> Self:
@@ -131,7 +130,7 @@ class Log:
         def work(db: sqlite3.Connection) -> int:
             inserted = 0
             for event, at_ms, alias in batch:
-                placed = rows.append(db, self._mint, event, at_ms, self._meta["tag"])
+                placed = rows.append(db, event, at_ms, self._meta["tag"])
                 inserted += placed.inserted
                 if alias is not None:
                     db.execute("INSERT OR IGNORE INTO aliases VALUES (?, ?)", (alias, placed.seq))
@@ -143,7 +142,7 @@ class Log:
         meta = self._meta
         if meta["min_writer"] > schema.FORMAT:
             raise schema.newer(meta, "min_writer", self.path)
-        return rows.append(db, self._mint, event, time.time_ns() // 1_000_000, meta["tag"])
+        return rows.append(db, event, time.time_ns() // 1_000_000, meta["tag"])
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one immediate transaction. It may run twice: once in a log that turns out to be replaced."""
@@ -326,7 +325,6 @@ class Log:
         files.part_from_foreign_wal(self.path)
         db = schema.connect(self.path, synchronous=self._synchronous)
         try:
-            db.create_function("mint", 2, self._mint)
             self._meta = schema.read_meta(db, self.path)
             files.note_pair(self.path)
         except BaseException:

@@ -29,11 +29,11 @@ HEAD = "SELECT seq, at_ms FROM events ORDER BY seq DESC LIMIT 1"
 FACTS = """SELECT coalesce((SELECT min(seq) FROM events), 0), coalesce((SELECT max(seq) FROM events), 0),
  coalesce((SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1), 0), (SELECT value FROM meta WHERE key = 'pruned_to')"""
 
-# Not RETURNING: it doubles what the statement costs beyond the write. `mint` answers the commit time and remembers it;
-# the rest the cursor knows by itself.
+# Commit times never decrease within a log, whatever the clocks of its writers do. Not RETURNING: it doubles what the statement
+# costs beyond the write. The seq is known to the cursor, and the time is in the row for the few who ask.
 INSERT = """INSERT INTO events(at_ms, delivery_id, source, event_type, owner, repo, status, conclusion, received_at,
  ingest_method, summary, fields, payload)
- VALUES (mint(?, (SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ VALUES (max(?, coalesce((SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1), 0)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
  ON CONFLICT(delivery_id) DO NOTHING"""
 
 
@@ -45,14 +45,11 @@ class Page(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Where an event stands: `inserted` is False where its delivery id was known, and the place is then the first one's.
-
-    `at_ms` is the time of commit, ms since the epoch; `tag` the log's.
-    """
+    """Where an event stands: `inserted` is False where its delivery id was known, and the place is then the first one's; `tag` is
+    the log's."""
 
     inserted: bool
     seq: int
-    at_ms: int
     tag: int
 
 
@@ -69,18 +66,7 @@ class Facts(NamedTuple):
     pruned_to: int
 
 
-class Mint:
-    """Commit times that never decrease within a log, whatever the clocks of its writers do: the SQL function `mint`."""
-
-    def __init__(self) -> None:
-        self.at_ms = 0
-
-    def __call__(self, now_ms: int, last_ms: int | None) -> int:
-        self.at_ms = now_ms if last_ms is None or now_ms > last_ms else last_ms
-        return self.at_ms
-
-
-def append(db: sqlite3.Connection, mint: Mint, event: EventInsert, now_ms: int, tag: int) -> Appended:
+def append(db: sqlite3.Connection, event: EventInsert, now_ms: int, tag: int) -> Appended:
     """Insert one event, or find the first one with its delivery id."""
     values = (
         now_ms,
@@ -101,10 +87,10 @@ def append(db: sqlite3.Connection, mint: Mint, event: EventInsert, now_ms: int, 
         cursor = db.execute(INSERT, values)
         if cursor.rowcount == 1:
             assert cursor.lastrowid is not None
-            return Appended(True, cursor.lastrowid, mint.at_ms, tag)
-        first = db.execute("SELECT seq, at_ms FROM events WHERE delivery_id = ?", (event.delivery_id,)).fetchall()
+            return Appended(True, cursor.lastrowid, tag)
+        first = db.execute("SELECT seq FROM events WHERE delivery_id = ?", (event.delivery_id,)).fetchall()
         if first:
-            return Appended(False, first[0][0], first[0][1], tag)
+            return Appended(False, first[0][0], tag)
         # It was pruned between the two statements: then it is new.
 
 
