@@ -41,26 +41,29 @@ def listeners(folder: Path | str) -> int:
 
 
 def _count(folder: str, ask: Callable[[str, bytes], bool], message: bytes) -> int:
+    prefix, handle, heard = folder, None, 0
     # The folder is listed anew each time: its mtime has the granularity of a tick, too coarse to tell a new bell by.
     try:
-        bells = [bell for bell in os.listdir(folder) if bell[0] != "."]
-        if not bells:
-            return 0
-        if len(folder if folder.isascii() else os.fsencode(folder)) <= _PREFIX_MAX:
-            return sum([ask(f"{folder}/{bell}", message) for bell in bells])
-        handle = _handle(folder)
+        bells = os.listdir(folder)
+        if len(folder if folder.isascii() else os.fsencode(folder)) > _PREFIX_MAX and bells:
+            handle = _handle(folder)
+            prefix = f"{_DESCRIPTORS}/{handle}"
     except (OSError, PathError):
         # Where a bell cannot be named, none was hung.
         return 0
     try:
-        return sum([ask(f"{_DESCRIPTORS}/{handle}/{bell}", message) for bell in bells])
+        for bell in bells:
+            if bell[0] != ".":
+                heard += ask(f"{prefix}/{bell}", message)
+        return heard
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def _ring_one(path: str, message: bytes) -> bool:
     try:
-        _sender().sendto(message, path)
+        (_socket or _sender()).sendto(message, path)
     except BlockingIOError:
         # Its queue is full: it was rung already and has not looked yet.
         return True

@@ -48,7 +48,7 @@ TEXT_FIELDS = frozenset(
     }
 )
 WELL_KNOWN = INT_FIELDS | TEXT_FIELDS
-_TYPES: dict[str, type] = {
+_TYPES: dict[str, Any] = {
     **dict.fromkeys(COLUMN_FIELDS, type(None)),
     **dict.fromkeys(INT_FIELDS, int),
     **dict.fromkeys(TEXT_FIELDS, str),
@@ -129,7 +129,13 @@ def payload(value: object) -> str:
     if len(value) > PAYLOAD_MAX:
         raise InvalidEvent(f"payload_json has {len(value)} characters", hint=f"shorten it to {PAYLOAD_MAX}")
     try:
-        _read_json(value)
+        # As JSONDecoder.decode does, without its two searches for blanks around the value; hardly anybody's JSON has any.
+        try:
+            end = _scan(value, 0)[1]
+        except StopIteration:
+            end = -1
+        if end != len(value):
+            _decoder.decode(value)
         if not value.isascii():
             value.encode()
     except RecursionError:
@@ -150,16 +156,6 @@ def _no_constant(constant: str) -> object:
 # Made once, as the encoder below: json.loads with an option makes a decoder at each call, which is half of its cost.
 _decoder: Any = json.JSONDecoder(parse_constant=_no_constant)  # typeshed does not know its scanner
 _scan = _decoder.scan_once
-
-
-def _read_json(text: str) -> None:
-    """`JSONDecoder.decode` without its two searches for blanks around the value; hardly anybody's JSON has any."""
-    try:
-        end = _scan(text, 0)[1]
-    except StopIteration:
-        end = -1
-    if end != len(text):
-        _decoder.decode(text)
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------

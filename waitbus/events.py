@@ -145,7 +145,10 @@ class EventInsert:
         ingest_method: str = "api",
         **well_known: Unpack[WellKnownFields],
     ) -> None:
-        kept, fields_json = _checked(fields, well_known) if fields or well_known else ({}, "{}")
+        if well_known and not well_known.keys() <= WELL_KNOWN:
+            slip = min(well_known.keys() - WELL_KNOWN)
+            raise TypeError(f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}")
+        kept, fields_json = check.fields(fields, well_known) if fields or well_known else ({}, "{}")
         if delivery_id is None:
             delivery_id = new_delivery_id()
         else:
@@ -165,20 +168,13 @@ class EventInsert:
             ingest_method="api" if ingest_method == "api" else check.text("ingest_method", ingest_method, NAME_MAX),
             fields_json=fields_json,
         )
-        self.__dict__["summary"] = check.summary(made_summary(self) if summary is None else summary)
+        self.__dict__["summary"] = made_summary(self) if summary is None else check.summary(summary)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for what is no attribute: the well-known fields, which 0.2 has as columns.
         if name in WELL_KNOWN:
             return self.fields.get(name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-
-def _checked(fields: Mapping[str, Any] | None, well_known: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    if not well_known.keys() <= WELL_KNOWN:
-        slip = min(well_known.keys() - WELL_KNOWN)
-        raise TypeError(f"EventInsert() has no keyword {slip!r}; keys of your own go into fields={{{slip!r}: ...}}")
-    return check.fields(fields, well_known)
 
 
 @attrs.frozen(kw_only=True, slots=False)  # attrs fills a frozen class with slots at half the speed

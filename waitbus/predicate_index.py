@@ -36,25 +36,26 @@ class Index(Generic[Token]):
 
     def __init__(self) -> None:
         self.evaluations = 0
-        self._by_token: dict[Token, list[_Filed[Token]]] = {}
+        self.by_token: dict[Token, list[_Filed[Token]]] = {}
+        """Who is filed."""
         self._by_key: dict[Key, dict[_Filed[Token], None]] = {}
         self._paths: dict[Path, int] = {}
         self._unindexed: dict[_Filed[Token], None] = {}
 
     def __len__(self) -> int:
-        return len(self._by_token)
+        return len(self.by_token)
 
     def __contains__(self, token: Token) -> bool:
-        return token in self._by_token
+        return token in self.by_token
 
     def add(self, token: Token, wanted: Wanted) -> None:
         """File a subscriber, in the place of what it wanted before."""
         self.discard(token)
-        self._by_token[token] = [self._file(token, predicate) for predicate in wanted.alternatives]
+        self.by_token[token] = [self._file(token, predicate) for predicate in wanted.alternatives]
 
     def discard(self, token: Token) -> None:
         """Forget a subscriber, known or not."""
-        for filed in self._by_token.pop(token, ()):
+        for filed in self.by_token.pop(token, ()):
             self._unfile(filed)
 
     def candidates(self, document: Document) -> Iterator[Token]:

@@ -34,7 +34,7 @@ def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path
       LogFull, LogReadOnly, LogUnavailable: nothing was written; the message says why.
     """
     log = _log(db_path)
-    placed = log.append(event, lambda: ring(log.bells))
+    placed = log.append(event, ring)
     if placed.inserted:
         prune_now_and_then(log, placed.seq)
     return _result(log, event, placed)
@@ -130,7 +130,7 @@ def _as_read(log: Log, event: EventInsert, placed: Appended) -> EventFrame:
 
 
 def _committed_at(log: Log, placed: Appended) -> int:
-    """The time of commit, in ms since the epoch; 0 where the row was pruned by now, or the log is another one or cannot be read."""
+    """The time of commit, in ms since the epoch; 0 where the row is gone by now, or the log is another one or cannot be read."""
     try:
         row = log.row(placed.seq) if log.tag == placed.tag else None
     except (LogError, PathError):

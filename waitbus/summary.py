@@ -75,8 +75,7 @@ def _generic(event: Event) -> Said:
 
 
 def _github(event: Event) -> Said:
-    fields = event.fields
-    get = fields.get
+    get = event.fields.get
     what, job = get("workflow_name"), get("job_name")
     if job:
         what = f"{what}/{job}" if what else job
@@ -87,12 +86,8 @@ def _github(event: Event) -> Said:
     if sha:
         branch = f"{branch}@{str(sha)[:7]}" if branch else str(sha)[:7]
     place = _place(event)
-    return (
-        (f"{place}  {what}" if place else str(what)) if what else place,
-        event.conclusion or event.status or "",
-        "" if branch is None else str(branch),
-        _text(fields, "html_url"),
-    )
+    about = (f"{place}  {what}" if place else str(what)) if what else place
+    return about, event.conclusion or event.status or "", str(branch or ""), str(get("html_url") or "")
 
 
 def _alertmanager(event: Event) -> Said:

@@ -15,6 +15,7 @@ from waitbus.config import RetentionTable
 from waitbus.events import make_event_id
 from waitbus.producer import emit
 from waitbus.store import Log, retention
+from waitbus.store import rows as rows_of
 from waitbus.store.bookmarks import IN_USE, keep_from
 from waitbus.store.retention import Pruner, Retention, live_bytes, prune_chunk, prune_now_and_then, strip_payloads
 
@@ -318,7 +319,7 @@ def test_what_others_prune_between_two_statements_is_no_bug(
     """Every producer prunes now and then: the rows that one is searching may go under its hands."""
     with Log(tmp_path / "one.db") as log:
         fill(log, [9 * DAY] * 5 + [0, 0])
-        bounds = retention.facts
+        bounds = rows_of.facts
 
         def pruned_right_behind(db: Any, tag: int) -> Any:
             found = bounds(db, tag)

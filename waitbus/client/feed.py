@@ -88,8 +88,10 @@ class Feed:
         Raises:
           OtherLog, UnknownEvent, CursorGap, LogError, PathError: as `arm`.
         """
-        self.settle()
-        self._tell_doubts()  # those of whoever looked at the last event: a plan has clauses
+        if self._given is not None:
+            self.ack(self._given)
+        if self._seen is not None and self._seen[1].doubts:
+            self._tell_doubts()  # those of whoever looked at the last event: a plan has clauses
         while self._turn < TURN:
             step = self._unread or self.session.step()
             if isinstance(step, Wait):
@@ -132,14 +134,16 @@ class Feed:
     def _matches(self, frame: EventFrame) -> bool:
         if self._wanted is None:
             return True
-        found = self._wanted.matches(self.document(frame))
-        self._tell_doubts()
+        document = self.document(frame)
+        found = self._wanted.matches(document)
+        if document.doubts:
+            self._tell_doubts()
         return found
 
     def _tell_doubts(self) -> None:
-        if self._seen is not None and self._seen[1].doubts:
-            for note in new_doubts(self._seen[1], self._doubted):
-                self._told(note)
+        assert self._seen is not None
+        for note in new_doubts(self._seen[1], self._doubted):
+            self._told(note)
 
     def _payload(self, seq: int) -> str | None:
         try:

@@ -54,11 +54,14 @@ class Subscriber:
     """Whether the writer waits for the channel, with all that it had before handed to the kernel."""
     send_now: Callable[[bytes], int] | None = None
     """Gives the kernel what it takes without waiting, and answers how many bytes that were; where there is a socket."""
+    admits_all: bool = attrs.field(init=False)
+    """Whether the filters and event types of protocol 1 let every event through."""
     _send: trio.MemorySendChannel[bytes] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[bytes] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._send, self._receive = trio.open_memory_channel[bytes](self.channel_pages)
+        self.admits_all = self.asked.admits_all
 
     @property
     def lean(self) -> bool:
@@ -70,7 +73,7 @@ class Subscriber:
         if asked.unfiltered:
             return page.blob(asked.lean, self.floor)
         indices = list(range(page.begin(self.floor), len(page.rows)))
-        if not asked.admits_all:
+        if not self.admits_all:
             indices = [index for index in indices if asked.admits(page.rows[index])]
         if wanted is not None:
             indices = [index for index in indices if wanted.matches(page.document(index))]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waitbus.events import Row
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
     from waitbus.events import EventInsert
 
@@ -53,6 +55,11 @@ class Appended(NamedTuple):
     tag: int
 
 
+# A row and a place as the tuples they are: the constructors of named tuples are functions of Python, and four times as slow.
+_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
+_appended: Callable[[tuple[bool, int, int]], Appended] = partial(tuple.__new__, Appended)
+
+
 class Facts(NamedTuple):
     """What a log says of itself: tag, seqs of its first and last row (0: none), and the last seq that was pruned.
 
@@ -87,10 +94,10 @@ def append(db: sqlite3.Connection, event: EventInsert, now_ms: int, tag: int) ->
         cursor = db.execute(INSERT, values)
         if cursor.rowcount == 1:
             assert cursor.lastrowid is not None
-            return Appended(True, cursor.lastrowid, tag)
+            return _appended((True, cursor.lastrowid, tag))
         first = db.execute("SELECT seq FROM events WHERE delivery_id = ?", (event.delivery_id,)).fetchall()
         if first:
-            return Appended(False, first[0][0], tag)
+            return _appended((False, first[0][0], tag))
         # It was pruned between the two statements: then it is new.
 
 
@@ -99,11 +106,23 @@ def page(db: sqlite3.Connection, after: int, limit: int) -> Page:
 
     It ends before a hole, so that whoever reads on finds it in front of the first row, and tells of it where it stands.
     """
-    rows, more = _page(db, after, limit)
+    cursor = db.execute(PAGE, (after, limit))
+    try:
+        rows: list[Row] = []
+        size, more = 0, False
+        for raw in cursor:
+            rows.append(_row(raw))
+            size += len(raw[-1]) + ROW_BYTES
+            if size >= PAGE_BYTES:
+                more = True
+                break
+    finally:
+        # A SELECT that is not read to its end would keep the WAL from being reset.
+        cursor.close()
     if rows and rows[-1].seq - rows[0].seq >= len(rows):
         end = next(place for place, row in enumerate(rows) if row.seq - rows[0].seq != place)
         return Page(rows[:end], more=True)
-    return Page(rows, more)
+    return Page(rows, more or len(rows) == limit)
 
 
 def hole(db: sqlite3.Connection, after: int, pruned_to: int) -> tuple[int, int] | None:
@@ -113,22 +132,6 @@ def hole(db: sqlite3.Connection, after: int, pruned_to: int) -> tuple[int, int] 
     following = db.execute("SELECT min(seq) FROM events WHERE seq > ?", (after,)).fetchall()[0][0]
     last = pruned_to if following is None else min(pruned_to, following - 1)
     return (after + 1, last) if last > after else None
-
-
-def _page(db: sqlite3.Connection, after: int, limit: int) -> tuple[list[Row], bool]:
-    cursor = db.execute(PAGE, (after, limit))
-    try:
-        rows: list[Row] = []
-        size = 0
-        for raw in cursor:
-            rows.append(Row._make(raw))
-            size += len(raw[-1]) + ROW_BYTES
-            if size >= PAGE_BYTES:
-                return rows, True
-        return rows, len(rows) == limit
-    finally:
-        # A SELECT that is not read to its end would keep the WAL from being reset.
-        cursor.close()
 
 
 def seq_before(db: sqlite3.Connection, at_ms: int) -> int:
