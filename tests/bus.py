@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,6 +194,38 @@ class Daemon:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=10)
         self._stderr.close()
+
+
+STRANGER = """
+import os, socket, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+os.chmod(sys.argv[1], 0o666)
+print("listening", flush=True)
+while True:
+    connection, _ = listener.accept()
+    print(connection.recv(100), flush=True)
+    connection.close()
+"""
+
+
+@contextmanager
+def stranger(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another user who listens on `path`, in a folder that everybody may write, and prints what each connection says first."""
+    path.parent.mkdir(exist_ok=True)
+    path.parent.chmod(0o777)
+    path.parent.parent.chmod(0o755)  # the test's home
+    program = [sys.executable, "-I", "-S", "-c", STRANGER, os.fspath(path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            support.read_until(child.stdout, "listening")  # type: ignore[arg-type]
+            yield child
+        finally:
+            child.kill()
 
 
 def flood(bus: Daemon, count: int, pad: int = 0, event_type: str = "flood") -> None:

@@ -9,8 +9,6 @@ import json
 import os
 import socket
 import stat
-import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ import attrs
 from waitbus import __version__
 from waitbus.errors import DaemonRunning, SocketUnavailable
 from waitbus.paths import check_socket_path, own_directory
+from waitbus.peer import peer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,13 +210,10 @@ def refuse_if_answering(path: Path) -> None:
 
 
 def _peer_pid(connection: socket.socket) -> str:
-    if sys.platform != "linux":
-        return "unknown"
     try:
-        pid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    except OSError:
+        return str(peer_of(connection).pid or "unknown")
+    except OSError:  # its backlog is full, so nobody is connected
         return "unknown"
-    return str(pid or "unknown")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -200,6 +200,18 @@ def test_another_program_on_the_socket_is_said_with_its_pid(cli: Cli, home: Path
     assert told["daemon"]["state"] == "foreign"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to become another user")
+def test_another_user_on_the_socket_is_not_asked(cli: Cli, home: Path) -> None:
+    """What he would answer is not to be believed."""
+    with bus.stranger(home / "r" / "broadcast.sock") as other:
+        (home / "r").chmod(0o755)
+        done = cli("status")
+        heard = support.read_until(other.stdout, "b")  # type: ignore[arg-type]
+    assert done.code == 0
+    assert f"daemon    another program answers on ~/r/broadcast.sock, pid {other.pid}; waits read" in done.out
+    assert heard == "b''\n"
+
+
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400\r\n\r\n", b"\0\0\0\2[]", b"\0\0\0\2{}"])
 def test_an_answer_that_is_none_of_ours_is_another_program(home: Path, answer: bytes) -> None:
     path = home / "r" / "broadcast.sock"

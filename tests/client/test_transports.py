@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import socket
@@ -213,6 +214,20 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to become another user")
+def test_a_socket_of_another_user_is_not_trusted(home: Path, face: Face) -> None:
+    """It is told once, nothing is said to him, and the log is read."""
+    said: list[Note | Gap] = []
+    path = home / "everybodys" / "broadcast.sock"
+    with raw.stranger(path) as other:
+        assert face.collect(2, socket_path=path, each=lambda count, _: emit(count), told=said.append) == [0, 1]
+        assert [(note.kind, note.text) for note in said if isinstance(note, Note)] == [
+            ("stranger", f"the socket {path} belongs to uid 65534; reading the log directly")
+        ]
+        heard = support.read_until(other.stdout, "b")  # type: ignore[arg-type]
+    assert heard == "b''\n"
 
 
 def test_a_daemon_of_another_log_is_not_used(

@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,6 +13,7 @@ import attrs
 from waitbus import wire
 from waitbus.errors import ProtocolError
 from waitbus.paths import SOCKET_PATH_MAX
+from waitbus.peer import peer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,9 +47,10 @@ class Ack:
 class Connection:
     """A connected socket on which the subscription was sent."""
 
-    def __init__(self, peer: socket.socket, path: Path) -> None:
+    def __init__(self, peer: socket.socket, path: Path, pid: int | None) -> None:
         self._peer = peer
         self._path = path
+        self._pid = pid
         self._decoder = wire.Decoder()
 
     @classmethod
@@ -59,7 +60,7 @@ class Connection:
         By hand: trio and asyncio take EAGAIN, which is the full backlog, for a connection in progress.
 
         Raises:
-          Unusable: nobody listens there.
+          Unusable: nobody listens there, or another user does.
         """
         if len(os.fsencode(path)) > SOCKET_PATH_MAX:
             raise _nobody()
@@ -67,13 +68,17 @@ class Connection:
         peer.setblocking(False)
         try:
             peer.connect(os.fspath(path))
+            pid = _pid_of_our_user(peer, path)
             peer.sendall(request)
         except OSError as error:
             peer.close()
             if error.errno in (errno.EAGAIN, errno.ENOTCONN):
                 return None
             raise _nobody() from None
-        return cls(peer, path)
+        except Unusable:
+            peer.close()
+            raise
+        return cls(peer, path, pid)
 
     def fileno(self) -> int:
         return self._peer.fileno()
@@ -109,7 +114,7 @@ class Connection:
         if message.get("kind") != "subscribe_ack" or not isinstance(message.get("ext"), list):
             raise Unusable(
                 "foreign",
-                f"another program's daemon (pid {self._peer_pid()}) answers on {self._path}; reading the log directly",
+                f"another program's daemon (pid {self._pid or 'unknown'}) answers on {self._path}; reading the log directly",
             )
         if not _is_our_log(message.get("log"), log):
             raise Unusable("other_log", f"the daemon on {self._path} serves another log; reading {log} directly")
@@ -120,16 +125,6 @@ class Connection:
             return Ack(name, wire.integer(message, "seq"), _seconds(message.get("heartbeat")))
         except ProtocolError as error:
             raise garbled(error) from None
-
-    def _peer_pid(self) -> str:
-        if sys.platform != "linux":
-            return "unknown"
-        import struct
-
-        try:
-            return str(struct.unpack("3i", self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
-        except OSError:
-            return "unknown"
 
 
 def request(prefilter: Wanted | None, position: Position | None, start: Start) -> bytes:
@@ -157,6 +152,15 @@ def garbled(error: ProtocolError) -> Unusable:
 
 def _nobody() -> Unusable:
     return Unusable("no_daemon", "no daemon running; reading the log directly")
+
+
+def _pid_of_our_user(peer: socket.socket, path: Path) -> int | None:
+    # Before a byte is sent: a folder that others may write, or a path that was named by mistake, has anybody's socket, and who
+    # listens there would be told what we wait for, and could tell us that it happened.
+    pid, uid = peer_of(peer)
+    if uid != os.geteuid():
+        raise Unusable("stranger", f"the socket {path} belongs to uid {uid}; reading the log directly")
+    return pid
 
 
 def _seconds(value: Any) -> float:

@@ -38,9 +38,9 @@ class Gap:
 class Note:
     """A change of transport, or a doubt, that a person may want to know.
 
-    `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `other_log` (it serves
-    another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log cannot be read), `back`;
-    `doubt` (a predicate could not compare, or not look into, what it met).
+    `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `stranger` (another
+    user's), `other_log` (it serves another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log
+    cannot be read), `back`; `doubt` (a predicate could not compare, or not look into, what it met).
     """
 
     kind: str

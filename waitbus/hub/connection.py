@@ -8,8 +8,6 @@ import logging
 import os
 import select
 import socket
-import struct
-import sys
 import termios
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ from waitbus import wire
 from waitbus.errors import ProtocolError
 from waitbus.hub.patience import UNREADABLE, Patience
 from waitbus.hub.report import report
+from waitbus.peer import peer_of
 
 if TYPE_CHECKING:
     from waitbus.hub.hub import Hub
@@ -48,7 +47,7 @@ class Stalled(Exception):
 async def converse(hub: Hub, connection: socket.socket) -> None:
     """Serve one subscriber until either side ends it. `connection` is non-blocking, and closed by the caller."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    pid, uid = peer(connection)
+    pid, uid = peer_of(connection)
     if uid != os.geteuid():
         return
     try:
@@ -179,13 +178,3 @@ async def receive(connection: socket.socket, most: int) -> bytes:
             return connection.recv(most)
         except BlockingIOError:
             await trio.lowlevel.wait_readable(connection)
-
-
-def peer(connection: socket.socket) -> tuple[int | None, int]:
-    """(pid, uid) of whoever holds the other end; the pid is None where the system does not tell."""
-    if sys.platform == "linux":
-        pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return pid or None, uid
-    # macOS: LOCAL_PEERCRED answers struct xucred {u_int version; uid_t uid; ...}.
-    raw = connection.getsockopt(0, 1, 76)
-    return None, struct.unpack_from("2I", raw)[1]

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +15,7 @@ import attrs
 from waitbus import wire
 from waitbus.errors import ProtocolError
 from waitbus.paths import SOCKET_PATH_MAX
+from waitbus.peer import peer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,13 +45,15 @@ def ask(path: Path, deadline: float = DEADLINE) -> Answer:
             if len(os.fsencode(path)) > SOCKET_PATH_MAX:
                 return Answer("absent")  # nobody could have bound it
             connection.connect(os.fspath(path))
+            pid, uid = peer_of(connection)
         except (TimeoutError, BlockingIOError):
             return Answer("hung")  # its backlog is full: it is there, and does not accept
         except PermissionError:
             return Answer("foreign" if os.path.lexists(path) else "absent")  # or its folder is not for us to look into
         except OSError:
             return Answer("absent")
-        pid = _listener_pid(connection)
+        if uid != os.geteuid():
+            return Answer("foreign", pid)
         try:
             connection.sendall(wire.subscribe_frame({"status": True, "lean": True}))
             return _answer(pid, _frames(connection, until))
@@ -89,13 +90,3 @@ def _frames(connection: socket.socket, until: float) -> list[dict[str, Any]]:
             return frames
         if time.monotonic() >= until:
             raise TimeoutError
-
-
-def _listener_pid(connection: socket.socket) -> int | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    except OSError:
-        return None
-    return pid or None  # 0: it lives in another pid namespace
