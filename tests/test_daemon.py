@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests import support
-from tests.bus import Daemon, daemon
+from tests.bus import Daemon, Wire, daemon
 from waitbus import activation, instance
 from waitbus.daemon import _descriptors
 from waitbus.errors import SocketUnavailable
@@ -352,3 +352,67 @@ def test_a_state_folder_that_was_removed_is_begun_anew(place: Path) -> None:
             assert {frame["kind"] for frame in wire.rest()} <= {"daemon_heartbeat"}
         with bus.subscribe(since="0" * 26) as wire:
             assert [frame.get("event_type") for frame in wire.frames(2)] == [None, "after"]
+
+
+# -- the socket's path -------------------------------------------------------------------------------------------------
+
+
+def test_a_socket_that_was_removed_is_bound_anew(place: Path) -> None:
+    """On the heartbeat, with its folder where that went too. Who is subscribed stays; no descriptor is left behind."""
+    with daemon(place, WAITBUS_HEARTBEAT_SEC="0.2") as bus, bus.armed() as early:
+        before = sockets(bus)
+        for folder_too in (False, True):
+            shutil.rmtree(place / "r") if folder_too else bus.path.unlink()
+            support.eventually(bus.path.is_socket)
+            with bus.armed() as late:
+                say(bus, "after")
+                assert [wire.frames(1)[0]["event_type"] for wire in (early, late)] == ["after"] * 2
+        assert bus.path.stat().st_mode & 0o777 == 0o600
+        support.eventually(lambda: sockets(bus) == before)
+        said = bus.stop()
+        assert early.rest() == []
+    assert said.count("was removed; it is bound anew") == 2
+    assert not bus.path.exists()
+
+
+def test_what_stands_in_the_place_of_our_socket_is_left_alone_and_said_once(place: Path) -> None:
+    """Until it is moved away."""
+    with daemon(place, WAITBUS_HEARTBEAT_SEC="0.2") as bus, bus.armed() as wire:
+        bus.path.unlink()
+        bus.path.write_text("mine")
+        beats(wire, 4)
+        assert bus.path.read_text() == "mine"
+        bus.path.rename(place / "mine")
+        support.eventually(bus.path.is_socket)
+        bus.armed().socket.close()
+        assert bus.stop().count("something else stands where our socket") == 1
+
+
+def test_a_socket_that_cannot_be_bound_anew_is_said_once(place: Path) -> None:
+    with daemon(place, WAITBUS_HEARTBEAT_SEC="0.2") as bus, bus.armed() as wire:
+        shutil.rmtree(place / "r")
+        (place / "r").write_text("a file")
+        beats(wire, 4)
+        say(bus, "still_there")
+        assert wire.frames(1)[0]["event_type"] == "still_there"
+        assert bus.stop().count("the socket is gone and cannot be bound anew") == 1
+
+
+def test_a_socket_that_was_handed_over_is_not_ours_to_bind(home: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as handed:
+        handed.bind(str(home / "handed.sock"))
+        (home / "handed.sock").unlink()
+        assert instance.Listener(handed).stands() == "ours"
+
+
+def sockets(bus: Daemon) -> int:
+    """How many it has open."""
+    return sum(link.is_socket() for link in Path(f"/proc/{bus.pid}/fd").iterdir())
+
+
+def beats(wire: Wire, count: int) -> None:
+    """Let so many heartbeats go by."""
+    for _ in range(count):
+        frame = wire.frame()
+        assert frame is not None
+        assert frame["kind"] == "daemon_heartbeat"

@@ -4,7 +4,8 @@ nursery
 ├─ signals      SIGTERM, SIGINT -> drain; a second one -> at once; SIGHUP -> reload
 ├─ bell         ring -> sweep: read behind the head, encode once, fan out
 ├─ accept       handshake, then for each subscriber a reader (hang-up) and a writer (channel or log -> socket)
-├─ heartbeat    lost rings, WATCHDOG, a frame for everybody; a hello to those who left while we were stopped
+├─ heartbeat    lost rings, WATCHDOG, a frame for everybody; bell and socket anew where somebody removed them; a hello to those
+│               who left while we were stopped, or found no socket
 └─ upkeep       retention; a checkpoint when enough rows came by
 """
 
@@ -53,6 +54,8 @@ class Daemon:
     upkeep: Upkeep = attrs.field(init=False)
     accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     stopping: bool = False
+    misplaced: str = ""
+    """What is wrong with the socket's path, as it was said."""
 
     def __attrs_post_init__(self) -> None:
         self.upkeep = Upkeep(self.hub.path, lambda: self.config.retention)
@@ -158,7 +161,7 @@ def _reload(daemon: Daemon) -> None:
 
 async def _accept(daemon: Daemon, nursery: trio.Nursery) -> None:
     with daemon.accepting:
-        await accept(daemon.hub, daemon.listener.sock, nursery)
+        await accept(daemon.hub, lambda: daemon.listener.sock, nursery)
     daemon.listener.close()
 
 
@@ -187,12 +190,13 @@ async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
     while True:
         late = await pulse.next(daemon.hub.heartbeat)
         _hang_bell(daemon)
+        is_new = _bind_socket(daemon)
         # For events whose producer died before it rang. Not awaited: a log that cannot be read must not stop the heart.
         nursery.start_soon(_look, daemon)
         await daemon.hub.beat()
         activation.notify("WATCHDOG=1")
         # Behind the beat: whoever has not left by now has got it, and stays.
-        if (late or daemon.hub.deserted) and not daemon.stopping:
+        if (late or is_new or daemon.hub.deserted) and not daemon.stopping:
             daemon.hub.deserted = False
             _hello()
 
@@ -213,6 +217,36 @@ def _hang_bell(daemon: Daemon) -> None:
         return
     gone, daemon.bell = daemon.bell, fresh
     trio.lowlevel.notify_closing(gone.fileno())
+    gone.close()
+
+
+def _bind_socket(daemon: Daemon) -> bool:
+    """Where the socket's file was removed nobody finds us: another one in its place; who is here stays. Whether it was done.
+
+    What somebody else has put there is left alone: it may be a daemon of his, or a file.
+    """
+    stands, path, wrong = daemon.listener.stands(), daemon.listener.path, ""
+    if stands == "other":
+        wrong = (
+            f"something else stands where our socket {path} was; newcomers find this daemon again when it is moved away"
+        )
+    elif stands == "nothing" and path is not None:
+        try:
+            fresh = instance.bind(path)
+        except WaitbusError as error:
+            wrong = f"the socket is gone and cannot be bound anew: {error.message}"
+        else:
+            log.info("the socket %s was removed; it is bound anew", path)
+            _listen_on(daemon, fresh)
+    if wrong and wrong != daemon.misplaced:
+        log.warning("%s", wrong)
+    daemon.misplaced = wrong
+    return stands == "nothing" and not wrong
+
+
+def _listen_on(daemon: Daemon, fresh: instance.Listener) -> None:
+    gone, daemon.listener = daemon.listener, fresh
+    trio.lowlevel.notify_closing(gone.sock)
     gone.close()
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -138,6 +138,17 @@ class Listener:
     sock: socket.socket
     path: Path | None = None
     identity: tuple[int, int] = (0, 0)
+
+    def stands(self) -> Literal["ours", "nothing", "other"]:
+        """What is at `path` now. Where we have none (handed over, or unlinked by us) nothing is amiss: `ours`."""
+        if self.path is None:
+            return "ours"
+        try:
+            return "ours" if _identity(self.path) == self.identity else "other"
+        except (FileNotFoundError, NotADirectoryError):
+            return "nothing"
+        except OSError:
+            return "ours"  # it cannot be looked at, which says nothing about it
 
     def unlink(self) -> None:
         """Remove the socket's file, if it is still the one that was bound by us. Newcomers read the log from here on.

@@ -146,6 +146,21 @@ def test_a_client_that_gave_a_busy_daemon_up_is_called_back(bus: Bus, session: C
     assert kinds(settled(one, "socket")) == ["back"]
 
 
+def test_a_daemon_whose_socket_was_removed_calls_its_clients_back(
+    home: Path, bus: Bus, session: Callable[..., Session]
+) -> None:
+    """It is bound anew; the client that was there stays, the one that found no socket comes."""
+    bus.start(WAITBUS_HEARTBEAT_SEC="1")
+    early, late = session(), session()
+    settled(early, "socket")
+    (home / "r" / "broadcast.sock").unlink()
+    assert kinds(settled(late, "log")) == ["no_daemon"]
+    assert kinds(settled(late, "socket")) == ["back"]
+    emit(1)
+    assert [(numbers(said), kinds(said)) for said in (until(early, 1), until(late, 1))] == [([1], [])] * 2
+    assert (early.transport, late.transport, bells()) == ("socket", "socket", 1)
+
+
 def test_a_restart_is_not_told_to_anybody(bus: Bus, session: Callable[..., Session]) -> None:
     bus.start()
     one = session()

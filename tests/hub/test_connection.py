@@ -289,7 +289,7 @@ async def test_a_shortage_pauses_accepting_and_is_said_once(
     short: Any = Exhausted(errno.EMFILE)
     async with trio.open_nursery() as nursery:
         with trio.move_on_after(59):
-            await listener.accept(hub, short, nursery)
+            await listener.accept(hub, lambda: short, nursery)
     assert 500 < short.attempts < 600
     assert [record.getMessage() for record in caplog.records] == [
         "cannot accept subscribers: as you like it; going on when that is over"
@@ -301,4 +301,4 @@ async def test_a_listener_that_is_broken_is_an_error(hub: Hub) -> None:
     broken: Any = Exhausted(errno.EBADF)
     async with trio.open_nursery() as nursery:
         with pytest.raises(OSError, match="as you like it"):
-            await listener.accept(hub, broken, nursery)
+            await listener.accept(hub, lambda: broken, nursery)

@@ -15,6 +15,7 @@ from waitbus.hub.patience import UNREADABLE
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from waitbus.hub.hub import Hub
 
@@ -32,23 +33,27 @@ LEFT = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlo
 """Ways in which a subscriber leaves that are its own affair."""
 
 
-async def accept(hub: Hub, listener: socket.socket, nursery: trio.Nursery) -> None:
-    """Accept for ever, each subscriber in `nursery`. At the limit of descriptors accepting pauses, and nothing else."""
+async def accept(hub: Hub, listening: Callable[[], socket.socket], nursery: trio.Nursery) -> None:
+    """Accept for ever, each subscriber in `nursery`. At the limit of descriptors accepting pauses, and nothing else.
+
+    `listening` answers the socket to accept on; it may change, once trio was told that the one before is closing.
+    """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     places = trio.Semaphore(max(1, limit - min(SPARE_FDS, limit // 2)))
     shortage = Shortage()
     while True:
         await places.acquire()
-        connection = await _accepted(listener, shortage)
+        connection = await _accepted(listening, shortage)
         nursery.start_soon(_serve, hub, connection, places)
 
 
-async def _accepted(listener: socket.socket, shortage: Shortage) -> socket.socket:
+async def _accepted(listening: Callable[[], socket.socket], shortage: Shortage) -> socket.socket:
     while True:
+        listener = listening()
         try:
             connection, _ = listener.accept()
         except BlockingIOError:
-            await trio.lowlevel.wait_readable(listener)
+            await _readable(listener)
         except ConnectionAbortedError:
             await trio.lowlevel.checkpoint()
         except OSError as error:
@@ -59,6 +64,13 @@ async def _accepted(listener: socket.socket, shortage: Shortage) -> socket.socke
         else:
             connection.setblocking(False)
             return connection
+
+
+async def _readable(listener: socket.socket) -> None:
+    try:
+        await trio.lowlevel.wait_readable(listener)
+    except trio.ClosedResourceError:
+        pass  # it was bound anew
 
 
 class Shortage:
