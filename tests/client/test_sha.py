@@ -281,13 +281,6 @@ def test_a_prefix_of_two_commits_in_the_log_is_an_error(log: Log) -> None:
         Commit().begin(log)
 
 
-def test_a_log_that_cannot_be_read_is_no_failure(log: Log, home: Path) -> None:
-    (home / "s").mkdir(mode=0o700, exist_ok=True)
-    (home / "s" / "events.db").write_bytes(b"")
-    blocked = Log(home / "missing" / "events.db" / "x")
-    assert Commit().begin(blocked) is None
-
-
 def test_a_clock_that_was_set_back_does_not_answer_early(log: Log) -> None:
     tell(run_id=1, conclusion="success")
     commit = Commit()

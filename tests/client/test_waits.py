@@ -12,10 +12,11 @@ from tests.logs import tell
 from waitbus.client.drive import loop_key
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Answer, Outcome, Plan
+from waitbus.client.steps import Gap, Note
 from waitbus.client.subscription import AsyncSubscription, Subscription
 from waitbus.client.waits import run, run_sync
 from waitbus.document import Document
-from waitbus.errors import LogFull
+from waitbus.errors import LogFull, LogUnavailable
 from waitbus.events import EventFrame
 from waitbus.predicate import Clause, Predicate
 from waitbus.store import Log
@@ -137,6 +138,39 @@ def test_a_state_without_a_loop(door: Door) -> None:
     with Subscription(Feed(plan.wanted)) as subscription:
         outcome = run_sync(plan, subscription, timeout=10)
     assert (outcome.kind, outcome.frame, door.rows) == ("matched", None, 1)
+
+
+class Blind(Door):
+    """A state that cannot look at the log, and opens with the first event."""
+
+    def begin(self, log: Log, now: float) -> None:
+        raise LogUnavailable("the log may not be read")
+
+    def feed(self, frame: EventFrame, document: Document, now: float) -> Answer | None:
+        return Answer("success", frame)
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_state_that_cannot_look_at_the_log_goes_on_and_that_is_told_once(loop: bool) -> None:
+    said: list[str] = []
+    plan = Plan.of(states=[(DOOR, Blind())])
+
+    def told(notice: Note | Gap) -> None:
+        if isinstance(notice, Note) and notice.kind == "past":
+            said.append(notice.text)
+            tell("door")
+
+    async def under_trio() -> Outcome:
+        async with AsyncSubscription(Feed(plan.wanted, key=loop_key, told=told)) as subscription:
+            return await run(plan, subscription, timeout=10)
+
+    def without() -> Outcome:
+        with Subscription(Feed(plan.wanted, told=told)) as subscription:
+            return run_sync(plan, subscription, timeout=10)
+
+    outcome = trio.run(under_trio) if loop else without()
+    assert (outcome.kind, outcome.verdict, outcome.frame is not None) == ("matched", "success", True)
+    assert said == ["the past cannot be looked at (the log may not be read); what comes from now on counts"]
 
 
 async def test_the_time_out_cancels_sources(door: Door) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import support
+from tests.bus import Daemon
 from tests.support import PYTHON
 from waitbus import EventInsert, emit
 from waitbus.client import bookmarks
@@ -44,6 +46,8 @@ BY_NAME = (
     "wait --pid 1 --timeout 1ms",
 )
 """What looks at the current directory."""
+
+Spawn = Callable[..., subprocess.Popen[str]]
 
 
 def call(closed: Path, *argv: str) -> support.Result:
@@ -97,6 +101,56 @@ def test_bookmarks_that_may_not_be_read_are_not_none(closed: Path) -> None:
 @pytest.mark.parametrize("closed", ["c"], indirect=True)
 def test_who_cannot_read_how_durable_it_is_to_be_is_as_durable_as_can_be(closed: Path) -> None:
     assert call(closed, "emit", "x").code == 0
+
+
+SHA = "7f3a1b2c" + "0" * 32
+
+
+def tell_of_run(number: int) -> None:
+    fields = {"run_id": number, "head_sha": SHA, "workflow_name": "CI"}
+    emit(EventInsert(source="github", event_type="workflow_run", conclusion="success", fields=fields))
+
+
+@pytest.fixture
+def sandbox(bus: Daemon, spawn: Spawn) -> Iterator[Spawn]:
+    """Starts waitbus where the daemon's socket may be used, and the log may not be read."""
+    tell_of_run(1)
+    bus.log.chmod(0o000)
+
+    def start(*argv: str) -> subprocess.Popen[str]:
+        child = spawn("-c", LAUNCH, str(bus.log), *argv, program=(PYTHON,))
+        try:
+            support.read_until(child.stderr, "armed")  # type: ignore[arg-type]
+        except AssertionError:
+            if child.wait(10) == 99:
+                pytest.skip("needs root: without the rights to give up its capabilities")
+            raise
+        return child
+
+    yield start
+    bus.log.chmod(0o600)
+
+
+def test_a_commit_is_waited_for_where_nobody_can_look_at_the_past(sandbox: Spawn) -> None:
+    """It is said, once; what comes over the socket counts."""
+    waiting = sandbox("wait", "--sha", SHA, "--settle", "100ms", "--timeout", "20s")
+    said = support.read_until(waiting.stderr, "what comes from now on counts")  # type: ignore[arg-type]
+    assert said.startswith("waitbus: the past cannot be looked at (the log ")
+    tell_of_run(2)
+    out, err = waiting.communicate(timeout=20)
+    assert (waiting.returncode, out) == (0, "workflow_run  CI  success  7f3a1b2\n")
+    assert "cannot" not in err
+
+
+def test_a_process_is_waited_for_where_the_log_cannot_be_read(sandbox: Spawn, spawn: Spawn) -> None:
+    """Its end is not in the log, which is said, and it is the answer."""
+    child = spawn("-c", "import sys; sys.stdin.read(); sys.exit(3)", program=(PYTHON,))
+    waiting = sandbox("wait", "--pid", str(child.pid), "--timeout", "20s")
+    child.stdin.close()  # type: ignore[union-attr]
+    _, err = waiting.communicate(timeout=20)
+    assert waiting.returncode == 1
+    assert "warning: the end of the process is not in the log: " in err
+    assert "error" not in err
 
 
 def test_what_bookmarks_keep_that_nobody_can_read_is_everything(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,13 @@ async def _write(end: EventInsert, meet: Callable[[Any], None]) -> None:
 def _recorded(delivery_id: str) -> bool:
     from waitbus.store import shared
 
-    return shared().by_delivery_id(delivery_id) is not None
+    try:
+        return shared().by_delivery_id(delivery_id) is not None
+    except (
+        LogError,
+        PathError,
+    ):  # a sandbox that has only the socket: nobody can look, and the end is known all the same
+        return False
 
 
 if TYPE_CHECKING:

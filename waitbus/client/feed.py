@@ -57,7 +57,8 @@ class Feed:
         self._begun_at = bookmark if kept is not None else None
         self._cursor = begin.event_id
         self._strict = strict
-        self._told = told or _log_it
+        self.told = told or _log_it
+        """What gets the notes and gaps."""
         self._given: EventFrame | None = None
         self._turn = 0
         self._light = wanted.prefilter() if wanted is not None and _reads_payloads(wanted) else None
@@ -143,7 +144,7 @@ class Feed:
     def _tell_doubts(self) -> None:
         assert self._seen is not None
         for note in new_doubts(self._seen[1], self._doubted):
-            self._told(note)
+            self.told(note)
 
     def _payload(self, seq: int) -> str | None:
         try:
@@ -155,7 +156,7 @@ class Feed:
     def _tell(self, notice: Note | Gap) -> None:
         if isinstance(notice, Gap) and (notice.initial or self._strict):
             refuse(notice, self._strict, self._begun_at, self._cursor)
-        self._told(notice)
+        self.told(notice)
 
 
 def new_doubts(document: Document, doubted: set[str]) -> Iterator[Note]:
@@ -200,7 +201,7 @@ def describe(gap: Gap) -> str:
 def _log_it(notice: Note | Gap) -> None:
     if isinstance(notice, Gap):
         logger.warning("%s", describe(notice))
-    elif notice.kind in ("foreign", "stranger", "other_log", "garbled", "stranded", "doubt"):
+    elif notice.kind in ("foreign", "stranger", "other_log", "garbled", "stranded", "past", "doubt"):
         logger.warning("%s", notice.text)
     else:
         logger.info("%s", notice.text)

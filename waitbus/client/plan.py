@@ -49,7 +49,7 @@ class State(Protocol):
         """When `tick` wants to be called; None: only events matter."""
 
     def begin(self, log: Log, now: float) -> None:
-        """Look at what is in the log; called once, when nothing that comes from now on can be missed."""
+        """Look at what is in the log; called once, when nothing that comes from now on can be missed. May raise LogError."""
 
     def feed(self, frame: EventFrame, document: Document, now: float) -> Answer | None:
         """The answer once there is one. An event may be one that `begin` saw."""
@@ -227,7 +227,11 @@ class Plan:
         return tuple(self._left)
 
     def begin(self, log: Log, now: float) -> Outcome | None:
-        """Armed: let the states look at what is in the log already."""
+        """Armed: let the states look at what is in the log already.
+
+        Raises:
+          LogError: it cannot be read; the plan may go on without.
+        """
         for state in self.states.values():
             state.begin(log, now)
         return self.tick(now)

@@ -40,7 +40,8 @@ class Note:
 
     `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `stranger` (another
     user's), `other_log` (it serves another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log
-    cannot be read), `back`; `doubt` (a predicate could not compare, or not look into, what it met).
+    cannot be read), `back`; `past` (what happened before cannot be looked at); `doubt` (a predicate could not compare, or not
+    look into, what it met).
     """
 
     kind: str

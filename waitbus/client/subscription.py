@@ -75,6 +75,10 @@ class _Base:
         """What predicates see of the frame, payload included."""
         return self._feed.document(frame)
 
+    def tell(self, note: Note) -> None:
+        """Say it to whoever is told of notes and gaps."""
+        self._feed.told(note)
+
     def ack(self, frame: EventFrame) -> None:
         """The frame was handled: move the bookmark to it now, not when the next one is asked for."""
         self._feed.ack(frame)

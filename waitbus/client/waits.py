@@ -10,8 +10,9 @@ import attrs
 
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Answer, Outcome, Plan
+from waitbus.client.steps import Note
 from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, path_of, refuse_in_loop
-from waitbus.errors import InvalidWait
+from waitbus.errors import InvalidWait, LogError, PathError
 from waitbus.predicate import Predicate
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class _Wait:
             return
         if self.watch is not None:
             self.watch(plan)
-        self.decide(plan.begin(subscription.session.log, time.monotonic()) if plan.states else None)
+        self.decide(_begin(plan, subscription) if plan.states else None)
         while self.outcome is None:
             self.decide(await _read(plan, subscription, self.watch))
 
@@ -105,6 +106,17 @@ class _Wait:
         if found is not None and self.outcome is None:
             self.outcome = found
             self.nursery.cancel_scope.cancel()
+
+
+def _begin(plan: Plan, subscription: AsyncSubscription | Subscription) -> Outcome | None:
+    """Let the states look at the past. A sandbox may have the socket and no log: what comes from now on has to do there."""
+    try:
+        return plan.begin(subscription.session.log, time.monotonic())
+    except (LogError, PathError) as error:
+        subscription.tell(
+            Note("past", f"the past cannot be looked at ({error.message}); what comes from now on counts")
+        )
+        return None
 
 
 async def _read(plan: Plan, subscription: AsyncSubscription, watch: Watch | None) -> Outcome | None:
@@ -138,7 +150,7 @@ def run_sync(
         return plan.time_out()
     if watch is not None:
         watch(plan)
-    outcome = plan.begin(subscription.session.log, time.monotonic()) if plan.states else None
+    outcome = _begin(plan, subscription) if plan.states else None
     while outcome is None:
         wake_at = plan.wake_at
         subscription.deadline = end if wake_at is None else min(end, wake_at)
