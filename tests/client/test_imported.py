@@ -112,6 +112,53 @@ def test_strict_gives_what_stands_before_the_gap_and_then_the_error(transport: s
     assert len(got) == 4, "armed, and three events"
 
 
+@pytest.mark.parametrize(
+    ("behind", "given", "missing"),
+    [(0, [], (1, 3)), (2, [], (3, 3)), (3, [4, 5, 6], (7, 9)), (5, [6], (7, 9)), (8, [], (9, 9))],
+)
+@pytest.mark.usefixtures("mixed")
+def test_strict_meets_the_first_of_several_gaps(
+    transport: str, face: Face, behind: int, given: list[int], missing: tuple[int, int]
+) -> None:
+    """With its own bounds, on either transport, whatever gaps there are behind it."""
+    got: list[int] = []
+
+    def each(count: int, events: Any) -> None:
+        if count:
+            got.append(events.session.seq)
+
+    with pytest.raises(CursorGap) as caught:
+        face.collect(9, since=place(behind), strict=True, each=each)
+    assert (len(got), caught.value.missing, caught.value.exit_code) == (len(given), missing, 75)
+
+
+@pytest.mark.parametrize(
+    ("behind", "argv", "code", "said"),
+    [
+        (0, "wait --match n=14", 75, "events 1 to 3 were pruned"),
+        (2, "wait --match n=14", 75, "events 3 to 3 were pruned"),
+        (3, "wait --match n=14", 75, "events 7 to 9 were pruned"),
+        (3, "wait --match n=5", 0, ""),
+        (9, "wait --match n=14", 0, ""),
+        (0, "wait --all-of n=14 --all-of n=15", 75, "events 1 to 3 were pruned"),
+        (4, "wait --all-of n=14 --all-of n=15", 75, "events 7 to 9 were pruned"),
+        (3, "on --match n=14 -- true", 75, "events 7 to 9 were pruned"),
+        (3, "broadcast tap", 75, "events 7 to 9 were pruned"),
+        (3, "replay", 75, "events 7 to 9 were pruned"),
+        (0, "replay", 75, "events 1 to 3 were pruned"),
+    ],
+)
+@pytest.mark.usefixtures("mixed")
+def test_strict_since_exits_75_at_the_first_gap_that_it_meets(
+    transport: str, call: Callable[..., support.Result], behind: int, argv: str, code: int, said: str
+) -> None:
+    command, dashes, rest = argv.partition(" --")
+    timeout = [] if command == "replay" else ["--timeout", "10s"]
+    done = call(*command.split(), "--since", place(behind), "--strict-since", *timeout, *f"{dashes}{rest}".split())
+    assert (done.code, said in done.err) == (code, True), done
+    assert done.err.count("were pruned") == bool(code)
+
+
 @pytest.mark.usefixtures("mixed")
 def test_a_reader_that_stands_among_them_when_its_daemon_dies(bus: Bus, face: Face) -> None:
     """From the socket to the log in the middle: nothing twice, no gap twice."""
