@@ -76,16 +76,16 @@ def name(what: str, value: object) -> str:
                 _known_names.add(value)
             return value
         if NAME.match(value):
-            raise InvalidEvent(f"{what} {_shown(value)} has {len(value)} characters", hint=f"shorten it to {NAME_MAX}")
+            raise InvalidEvent(f"{what} {shown(value)} has {len(value)} characters", hint=f"shorten it to {NAME_MAX}")
     raise InvalidEvent(
-        f"{what} {_shown(value)} is not a name", hint="a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
+        f"{what} {shown(value)} is not a name", hint="a name is a-z, then a-z, 0-9 and _, as in deploy_finished"
     )
 
 
 def text(what: str, value: object, limit: int) -> str:
     """A text that is not empty."""
     if not isinstance(value, str):
-        raise InvalidEvent(f"{what} {_shown(value)} is not a text", hint=f"give {what} a string that is not empty")
+        raise InvalidEvent(f"{what} {shown(value)} is not a text", hint=f"give {what} a string that is not empty")
     if not value:
         raise InvalidEvent(f"{what} is empty", hint=f"give {what} a value, or leave it out")
     if len(value) > limit:
@@ -96,7 +96,7 @@ def text(what: str, value: object, limit: int) -> str:
 def summary(value: object) -> str:
     """Any text, cut to what is kept of a summary."""
     if not isinstance(value, str):
-        raise InvalidEvent(f"summary {_shown(value)} is not a text", hint="give summary a string, or leave it away")
+        raise InvalidEvent(f"summary {shown(value)} is not a text", hint="give summary a string, or leave it away")
     value = value[:SUMMARY_MAX]
     return value if value.isascii() else encodable(value)[:SUMMARY_MAX]
 
@@ -114,7 +114,7 @@ def received_at(value: object) -> int:
     """A time in ns since the epoch."""
     if type(value) is not int or not RECEIVED_AT_MIN <= value < _INT63:
         raise InvalidEvent(
-            f"received_at {_shown(value)} is not a time in ns since the epoch",
+            f"received_at {shown(value)} is not a time in ns since the epoch",
             hint="time.time_ns() gives one; seconds and milliseconds are too small",
         )
     return value
@@ -125,7 +125,7 @@ def payload(value: object) -> str:
     if value == "{}":
         return "{}"
     if not isinstance(value, str):
-        raise InvalidEvent(f"payload_json {_shown(value)} is not a text", hint="json.dumps(...) makes one")
+        raise InvalidEvent(f"payload_json {shown(value)} is not a text", hint="json.dumps(...) makes one")
     if len(value) > PAYLOAD_MAX:
         raise InvalidEvent(f"payload_json has {len(value)} characters", hint=f"shorten it to {PAYLOAD_MAX}")
     try:
@@ -166,7 +166,7 @@ def fields(given: Mapping[str, Any] | None, well_known: Mapping[str, Any]) -> tu
     if not given:
         given = well_known
     elif not hasattr(given, "items"):
-        raise InvalidEvent(f"fields {_shown(given)} is not a mapping", hint='as in fields={"exit_code": 2}')
+        raise InvalidEvent(f"fields {shown(given)} is not a mapping", hint='as in fields={"exit_code": 2}')
     elif well_known:
         given = {**given, **well_known}
     kept: dict[str, Any] = {}
@@ -203,7 +203,7 @@ def fields(given: Mapping[str, Any] | None, well_known: Mapping[str, Any]) -> tu
 
 def _key(key: object) -> str:
     if not isinstance(key, str) or not key:
-        raise InvalidEvent(f"{_shown(key)} is not a key of fields", hint="keys are strings that are not empty")
+        raise InvalidEvent(f"{shown(key)} is not a key of fields", hint="keys are strings that are not empty")
     return encodable(_plain(key))
 
 
@@ -212,12 +212,12 @@ def _well_known(key: str, value: object) -> None:
     if key in INT_FIELDS:
         if type(value) is not int or not 0 < value < _INT63:
             raise InvalidEvent(
-                f"{key} {_shown(value)} is not a positive integer",
+                f"{key} {shown(value)} is not a positive integer",
                 hint=f"give the number that {key} has upstream, from 1 on",
             )
     elif key in TEXT_FIELDS:
         if not isinstance(value, str):
-            raise InvalidEvent(f"{key} {_shown(value)} is not a string", hint="quote it")
+            raise InvalidEvent(f"{key} {shown(value)} is not a string", hint="quote it")
     else:
         raise InvalidEvent(f"fields.{key} is reserved", hint=f"give {key} by itself, outside fields")
 
@@ -245,7 +245,7 @@ def _scalar(key: str, value: object) -> Any:
             raise InvalidEvent(f"fields.{key} is {value}", hint="JSON has no such number; give it as a text")
         return float(value)
     raise InvalidEvent(
-        f"fields.{key} {_shown(value)} is not flat",
+        f"fields.{key} {shown(value)} is not flat",
         hint="a field is a string, a number, true, false, or a list of those; deeper things belong in payload_json",
     )
 
@@ -258,7 +258,8 @@ def _plain(value: str) -> str:
 _as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as an error names it: as Python writes it, cut where it is long."""
     if isinstance(value, str) and len(value) > 70:
         value = value[:70] + "..."
     shown = repr(value)

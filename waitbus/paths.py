@@ -99,14 +99,30 @@ def here() -> str:
         return ""
 
 
+def as_path(path: Path | str, *, what: str = "the path") -> Path:
+    """`path` as callers may write it.
+
+    Raises:
+      PathError: it is no path, or has a NUL in it, which the kernel takes for its end.
+    """
+    try:
+        found = Path(path)
+    except TypeError:
+        raise PathError(f"{what} {path!r} is not a path", hint="give a string or a pathlib.Path") from None
+    if "\0" in os.fspath(found):
+        raise PathError(f"{what} {path!r} has a NUL in it", hint="write it without")
+    return found
+
+
 def absolute(path: Path | str) -> Path:
     """`path` from the current directory.
 
     Raises:
-      PathError: it is relative, and the current directory was removed.
+      PathError: it is none, or is relative, and the current directory was removed.
     """
+    given = as_path(path)
     try:
-        return Path(path).absolute()
+        return given.absolute()
     except OSError:
         raise PathError(
             f"{os.fspath(path)!r} leads nowhere: the current directory was removed", hint="write it from /, or cd first"

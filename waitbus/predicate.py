@@ -14,6 +14,7 @@ import attrs
 from waitbus.conditions import ASK_FOR_A_CONCLUSION, register_condition, register_evaluator
 from waitbus.document import Document, Path
 from waitbus.errors import InvalidName, InvalidPredicate
+from waitbus.event_checks import shown
 from waitbus.terms import Term, Value, parse_term, parse_value
 
 __all__ = [
@@ -39,6 +40,7 @@ _SOURCE = Path("column", "source")
 _EVENT_TYPE = Path("column", "event_type")
 _CLAUSE_SOURCE = re.compile(r"\s*([^\s=!<>^*~?\"'.,:]+):(?!=)")
 _CLAUSE_HINT = "write [SOURCE:]KEY=VALUE[,KEY=VALUE...], as in pytest:conclusion=failure"
+_TEXTS_HINT = "give a string, or a list of strings"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 
 
@@ -101,10 +103,10 @@ class Predicate:
         Raises:
           InvalidPredicate, EvaluatorUnavailableError: as `parse_term`.
         """
-        terms = [parse_term(text, what=what) for text in _texts(match)]
+        terms = [parse_term(text, what=what) for text in _texts(match, what or "match")]
         options = {"@source": source, "@to": to, "@repo": repo, "@cond": conditions, "@eval": evaluators}
         for key, given in options.items():
-            terms += [_option(key, text) for text in _texts(given)]
+            terms += [_option(key, text) for text in _texts(given, key[1:])]
         return cls(tuple(terms))
 
     @classmethod
@@ -269,10 +271,33 @@ class Wanted:
         return Wanted.of(predicate.prefilter() for predicate in self.alternatives)
 
 
-def _texts(given: Texts) -> Sequence[str]:
-    if given is None:
-        return ()
-    return (given,) if isinstance(given, str) else tuple(given)
+def parse_clauses(given: str | Clause | Iterable[str | Clause], *, what: str = "") -> tuple[Clause, ...]:
+    """The clauses that a caller gave, one or several.
+
+    Raises:
+      InvalidPredicate, InvalidName, EvaluatorUnavailableError: as `parse_clause`.
+    """
+    several = (given,) if isinstance(given, Clause) else _several(given, what)
+    return tuple(one if isinstance(one, Clause) else parse_clause(_text(one, what), what=what) for one in several)
+
+
+def _texts(given: Texts, what: str) -> Sequence[str]:
+    return () if given is None else [_text(one, what) for one in _several(given, what)]
+
+
+def _several(given: object, what: str) -> Iterable[object]:
+    if isinstance(given, str):
+        return (given,)
+    # Bytes are a series too, of numbers.
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise InvalidPredicate(f"{what} {shown(given)} is neither a text nor several".strip(), hint=_TEXTS_HINT)
+    return given
+
+
+def _text(one: object, what: str) -> str:
+    if not isinstance(one, str):
+        raise InvalidPredicate(f"{what} {shown(one)} is not a text".strip(), hint=_TEXTS_HINT)
+    return one
 
 
 def _option(key: str, text: str) -> Term:

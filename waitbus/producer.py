@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING
 
 from waitbus.bell import ring
-from waitbus.errors import LogError, PathError
+from waitbus.errors import InvalidEvent, LogError, PathError
+from waitbus.event_checks import shown
 from waitbus.events import COLUMN_FIELDS, EmitResult, EventFrame, EventInsert, Fields, make_event_id
 from waitbus.paths import absolute, log_path
 from waitbus.store import shared
@@ -32,7 +33,10 @@ def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path
       LogBusy: another process held the write lock for 5 s.
       LogCorrupt: `db_path` names a file that is no log; it is left as it is.
       LogFull, LogReadOnly, LogUnavailable: nothing was written; the message says why.
+      InvalidEvent: `event` is no EventInsert.
     """
+    if not isinstance(event, EventInsert):
+        raise _no_event(event)
     log = _log(db_path)
     placed = log.append(event, ring)
     if placed.inserted:
@@ -44,24 +48,45 @@ def emit_batch(events: Iterable[EventInsert], *, db_path: Path | str | None = No
     """Write all events in one transaction, or none, and ring once. Returns how many were new.
 
     Raises:
-      LogError: as `emit`; nothing was written.
+      LogError, InvalidEvent: as `emit`; nothing was written.
     """
-    return len([one for one in _append_all(_log(db_path), events) if one.inserted])
+    batch = _batch(events)
+    return len([one for one in _append_all(_log(db_path), batch) if one.inserted])
 
 
 def emit_all(events: Iterable[EventInsert], *, db_path: Path | str | None = None) -> list[EmitResult]:
     """`emit_batch` that answers, for each event, what `emit` would have.
 
     Raises:
-      LogError: as `emit`; nothing was written.
+      LogError, InvalidEvent: as `emit`; nothing was written.
     """
-    batch = list(events)
+    batch = _batch(events)
     log = _log(db_path)
     placed = _append_all(log, batch)
     return [_result(log, event, one) for event, one in zip(batch, placed, strict=True)]
 
 
-def _append_all(log: Log, events: Iterable[EventInsert]) -> list[Appended]:
+def _batch(events: Iterable[EventInsert]) -> list[EventInsert]:
+    try:
+        each = iter(events)
+    except TypeError:
+        raise _no_event(
+            events, "no series of events", hint="give a list of waitbus.EventInsert; emit takes one"
+        ) from None
+    batch = list(each)
+    for event in batch:
+        if not isinstance(event, EventInsert):
+            raise _no_event(event)
+    return batch
+
+
+def _no_event(
+    given: object, what: str = "no event", hint: str = "make one: waitbus.EventInsert(source=..., event_type=...)"
+) -> InvalidEvent:
+    return InvalidEvent(f"{shown(given)} is {what}", hint=hint)
+
+
+def _append_all(log: Log, events: list[EventInsert]) -> list[Appended]:
     placed = log.append_many(events)
     inserted = [one.seq for one in placed if one.inserted]
     if inserted:

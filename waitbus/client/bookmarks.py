@@ -21,8 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
 _PREFIX, _SUFFIX = "bookmark-", ".txt"
 
 
-def _path(name: str) -> Path:
-    if not _NAME.match(name) or name in (".", ".."):
+def _path(name: object) -> Path:
+    if not isinstance(name, str) or not _NAME.match(name) or name in (".", ".."):
         raise InvalidName(f"{name!r} cannot be a bookmark", hint="write letters, digits, _ . and -, at most 100")
     return cursors_dir() / f"{_PREFIX}{name}{_SUFFIX}"
 

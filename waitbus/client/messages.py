@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Plan
 from waitbus.client.start import Start
-from waitbus.client.subscription import AsyncSubscription, Subscription, path_of, refuse_in_loop
+from waitbus.client.subscription import AsyncSubscription, Subscription, path_of, refuse_in_loop, seconds_of
 from waitbus.client.waits import run, run_sync
 from waitbus.errors import InvalidEvent
+from waitbus.event_checks import shown
 from waitbus.events import EmitResult, EventFrame, EventInsert, new_delivery_id
 from waitbus.paths import absolute, log_path
 from waitbus.predicate import Predicate, Term
@@ -44,6 +45,7 @@ def request(
       LogError: the request could not be written.
     """
     refuse_in_loop("request", "arequest")
+    timeout = seconds_of(timeout)  # before anything is sent
     sent = emit(_request(to, body, sender, reply_to, correlation_id, thread), db_path=db_path).event
     plan, feed = _answer_to(sent, socket_path, db_path, object)
     subscription = Subscription(feed)
@@ -68,6 +70,7 @@ async def arequest(
     """`request`, for trio and asyncio."""
     from waitbus.client.drive import loop_key
 
+    timeout = seconds_of(timeout)
     sent = (await aemit(_request(to, body, sender, reply_to, correlation_id, thread), db_path=db_path)).event
     plan, feed = _answer_to(sent, socket_path, db_path, loop_key)
     subscription = AsyncSubscription(feed)
@@ -92,6 +95,8 @@ def respond(
       InvalidEvent: the event is no request.
       LogError: the answer could not be written.
     """
+    if not isinstance(request_frame, EventFrame):
+        raise InvalidEvent(f"{shown(request_frame)} is no event", hint="give the frame of the request, as it was read")
     asked = request_frame.fields
     correlation, asker, answerer = asked.get("msg_correlation_id"), asked.get("msg_from"), sender or asked.get("msg_to")
     if request_frame.event_type != "agent_message" or not correlation or not asker or not answerer:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 
 from waitbus.errors import EXIT_NO, EXIT_TIMEOUT, InvalidWait
-from waitbus.predicate import Clause, Predicate, Wanted, parse_clause
+from waitbus.predicate import Clause, Predicate, Wanted, parse_clauses
 from waitbus.verdict import Verdict, clause_failed, ends, exit_code, verdict_of
 
 if TYPE_CHECKING:
@@ -164,9 +164,9 @@ class Plan:
                 f"{given} alone, without --timeout, could only end badly",
                 hint="add --timeout 10m",
             )
-        if self.count != 1 and (positive != 1 or self.count < 1 or self.states):
+        if type(self.count) is not int or (self.count != 1 and (positive != 1 or self.count < 1 or self.states)):
             raise InvalidWait(
-                f"--count {self.count} has no one thing to count",
+                f"--count {self.count!r} has no one thing to count",
                 hint="--count N, from 1 on, counts the events of one predicate",
             )
         if self.in_order and (len(self.all_of) < 2 or self.states):
@@ -330,4 +330,4 @@ def _refuse_together(predicate: Predicate | None, first: tuple[Clause, ...], eve
 
 def _clauses(given: Iterable[str | Clause], what: str) -> tuple[Clause, ...]:
     option = f"--{what.replace('_', '-')}"
-    return tuple(one if isinstance(one, Clause) else parse_clause(one, what=option) for one in given)
+    return parse_clauses(given, what=option)

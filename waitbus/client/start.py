@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from waitbus.errors import InvalidCursor, InvalidDuration, InvalidTime
+from waitbus.event_checks import shown
 from waitbus.events import parse_event_id
 from waitbus.quantities import parse_duration, parse_time
 
@@ -37,6 +38,8 @@ BARE_TIME = 10**9
 LONGEST = 1000
 """Digits of a number that is looked at; Python itself refuses to read one of more than 4,300."""
 
+_HINT = "write now, 10m, a time as in 2025-01-31T12:00:00Z, or an event id as `waitbus cursor` prints"
+
 
 def parse_since(text: str | None, *, what: str = "since", now_ns: int | None = None) -> Start:
     """`now`, an event id or cursor, a duration (`5m`: so long ago), or a time (RFC 3339, s, ns). None is `now`.
@@ -44,6 +47,8 @@ def parse_since(text: str | None, *, what: str = "since", now_ns: int | None = N
     Raises:
       InvalidCursor: it is none of these.
     """
+    if not isinstance(text, str | None):
+        raise InvalidCursor(f"{what} {shown(text)} is not a text", hint=_HINT)
     bare = "now" if text is None else text.strip()
     if bare.lower() == "now":
         return NOW
@@ -51,7 +56,7 @@ def parse_since(text: str | None, *, what: str = "since", now_ns: int | None = N
     if found is None:
         raise InvalidCursor(
             f"{what} {text!r} is neither a cursor nor a time",
-            hint="write now, 10m, a time as in 2025-01-31T12:00:00Z, or an event id as `waitbus cursor` prints",
+            hint=_HINT,
         )
     return found
 

@@ -17,8 +17,10 @@ from waitbus.client.feed import Feed
 from waitbus.client.loops import running
 from waitbus.document import Document
 from waitbus.errors import InvalidWait, RunningLoopError
+from waitbus.event_checks import shown
 from waitbus.events import EventFrame
-from waitbus.predicate import Predicate, Wanted, parse_clause
+from waitbus.paths import as_path
+from waitbus.predicate import Predicate, Wanted, parse_clauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +51,7 @@ def wanted_of(match: Texts, source: Texts, to: str | None, first_of: Iterable[st
             raise InvalidWait(
                 "first_of stands beside match, source or to", hint="put all of it into the clauses: source:term,term"
             )
-        return Wanted.of([parse_clause(text) for text in first_of])
+        return Wanted.of(parse_clauses(first_of, what="first_of"))
     if match is None and source is None and to is None:
         return None
     return Wanted.of([Predicate.parse(match, source=source, to=to)])
@@ -287,10 +289,33 @@ def subscribe(
 
 
 def path_of(path: Path | str | None) -> Path | None:
-    """A path as callers may write it."""
-    from pathlib import Path
+    """A socket's path as callers may write it.
 
-    return None if path is None else Path(path)
+    Raises:
+      PathError: it is none.
+    """
+    return None if path is None else as_path(path, what="socket_path")
+
+
+def seconds_of(timeout: object) -> float | None:
+    """A time-out as callers may write it: any number, below 0 as good as 0; None waits for ever.
+
+    Raises:
+      InvalidWait: it is none, or one that no clock ever reaches or passes (`nan`).
+    """
+    if timeout is None:
+        return None
+    try:
+        # float() would read texts too, and "nan" among them.
+        seconds = math.nan if isinstance(timeout, str | bytes | bool) else float(timeout)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise InvalidWait(
+            f"timeout {shown(timeout)} is not a number of seconds",
+            hint="give seconds, as in 30 or 0.5, or None: for ever",
+        )
+    return seconds
 
 
 def refuse_in_loop(called: str, instead: str) -> None:

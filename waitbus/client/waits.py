@@ -11,7 +11,7 @@ import attrs
 from waitbus.client.feed import Feed
 from waitbus.client.plan import Answer, Outcome, Plan
 from waitbus.client.steps import Note
-from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, path_of, refuse_in_loop
+from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, path_of, refuse_in_loop, seconds_of
 from waitbus.errors import InvalidWait, LogError, PathError
 from waitbus.predicate import Predicate
 
@@ -53,6 +53,7 @@ async def run(
     """
     import anyio
 
+    timeout = seconds_of(timeout)
     wait = _Wait(plan, subscription, timeout, sources, watch)
     with anyio.move_on_after(timeout):
         async with anyio.create_task_group() as wait.nursery:
@@ -142,6 +143,7 @@ def run_sync(
     plan: Plan, subscription: Subscription, *, timeout: float | None = None, watch: Watch | None = None
 ) -> Outcome:
     """`run` in this thread, without embedded sources, and without the 100 ms and 10 MB that a loop costs."""
+    timeout = seconds_of(timeout)
     end = float("inf") if timeout is None else time.monotonic() + timeout
     subscription.deadline = end
     subscription.session.hurry(timeout)
