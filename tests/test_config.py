@@ -46,6 +46,7 @@ LEGAL: list[tuple[str, str, Any]] = [
     ('log_level = "ERROR"', "log_level", "ERROR"),
     ("heartbeat_sec = 5", "heartbeat_sec", 5.0),
     ("heartbeat_sec = 0.25", "heartbeat_sec", 0.25),
+    ("heartbeat_sec = 0.05", "heartbeat_sec", 0.05),
     ('stall_timeout = "2m"', "stall_timeout", 120.0),
     ("stall_timeout = 30", "stall_timeout", 30.0),
     ('drain_timeout = "1.5s"', "drain_timeout", 1.5),
@@ -84,8 +85,9 @@ REFUSED: list[tuple[str, str, str]] = [
     ("zzz = 5", "unknown key 'zzz'", "log_level"),
     ('[retention]\nmax_aeg = "1d"', "unknown key 'retention.max_aeg'", "did you mean 'max_age'?"),
     ("[retentoin]\nmax_age = 1", "unknown key 'retentoin'", "did you mean 'retention'?"),
-    ("heartbeat_sec = 0", "heartbeat_sec", "larger"),
-    ("heartbeat_sec = -5", "heartbeat_sec", "larger"),
+    ("heartbeat_sec = 0", "heartbeat_sec: 0 is below 0.05", "write 0.05 or more"),
+    ("heartbeat_sec = -5", "heartbeat_sec: -5 is below 0.05", "write 0.05 or more"),
+    ("heartbeat_sec = 1e-9", "heartbeat_sec: 1e-09 is below 0.05", "write 0.05 or more"),
     ('heartbeat_sec = "often"', "heartbeat_sec: 'often' is not a number", "write a number"),
     ("heartbeat_sec = true", "heartbeat_sec: True is not a number", "write a number"),
     ("heartbeat_sec = nan", "heartbeat_sec: nan is not a number", "write a number"),
@@ -187,7 +189,7 @@ def test_the_environment_is_read_at_every_call(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("WAITBUS_HEARTBEAT_SEC", value) for value in ("soon", "0", "-1", "nan", "inf", "1e999", "60s", " ")]
+    [("WAITBUS_HEARTBEAT_SEC", value) for value in ("soon", "0", "0.049", "-1", "nan", "inf", "1e999", "60s", " ")]
     + [("WAITBUS_LOG_LEVEL", value) for value in ("LOUD", "3", " ")],
 )
 def test_a_variable_that_is_not_legal_is_refused_by_name(variable: str, value: str) -> None:

@@ -238,6 +238,21 @@ def test_a_configuration_that_is_wrong_is_refused(place: Path, cli: Any) -> None
     assert not (place / "s").exists()
 
 
+def test_a_heartbeat_that_would_spin_is_refused(place: Path, cli: Any) -> None:
+    """By the file, by the variable, and while it runs."""
+    done = cli("serve", env={"WAITBUS_HEARTBEAT_SEC": "1e-9"})
+    assert (done.code, done.err) == (
+        2,
+        "error: WAITBUS_HEARTBEAT_SEC: heartbeat_sec: 1e-09 is below 0.05\nhint: write 0.05 or more\n",
+    )
+    with daemon(place, WAITBUS_HEARTBEAT_SEC="") as bus:
+        (place / "c").mkdir(exist_ok=True)
+        (place / "c" / "config.toml").write_text("heartbeat_sec = 1e-9\n")
+        bus.process.send_signal(signal.SIGHUP)
+        said = support.read_until(bus._stderr, "going on with what was in force")
+        assert "heartbeat_sec: 1e-09 is below 0.05 (write 0.05 or more)" in said
+
+
 def test_warnings_only_if_asked(place: Path) -> None:
     """`log_level` decides what is said; DEBUG tells of each subscriber."""
     with daemon(place, WAITBUS_LOG_LEVEL="debug") as bus:

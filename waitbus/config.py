@@ -16,7 +16,7 @@ import attrs
 
 from waitbus.errors import ConfigError, InvalidValue
 from waitbus.paths import config_path
-from waitbus.quantities import parse_duration, parse_finite_duration, parse_size
+from waitbus.quantities import HEARTBEAT_MIN, parse_duration, parse_finite_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +37,17 @@ Bytes = NewType("Bytes", int)
 def _positive(_: object, __: object, value: float | None) -> None:
     if value is not None and value <= 0:
         raise InvalidValue(f"{value:g} is not above 0", hint="write a larger one")
+
+
+@attrs.frozen
+class AtLeast:
+    """A validator that can be asked for its bound: `config schema` tells it."""
+
+    floor: float
+
+    def __call__(self, _: object, __: object, value: float) -> None:
+        if value < self.floor:
+            raise InvalidValue(f"{value:g} is below {self.floor:g}", hint=f"write {self.floor:g} or more")
 
 
 def _upper(text: str) -> str:  # mypy takes no method as a converter
@@ -77,7 +88,7 @@ class Config:
     )
     heartbeat_sec: float = attrs.field(
         default=60.0,
-        validator=_positive,
+        validator=AtLeast(HEARTBEAT_MIN),
         metadata=_about(
             "Seconds between two heartbeats of the daemon; silence of 2.5 heartbeats makes a client read the log itself."
         ),

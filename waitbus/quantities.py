@@ -14,6 +14,8 @@ from waitbus.errors import InvalidDuration, InvalidSize, InvalidTime
 
 DURATION_MAX_S = 36_500 * 86_400
 """A hundred years. Longer is a slip of the hand; `none` says "for ever"."""
+HEARTBEAT_MIN = 0.05
+"""s between two heartbeats: whoever beats more often does little else."""
 INT64_MAX = 2**63 - 1
 TIME_MIN_NS = 10**15
 """12 January 1970. What reads as an earlier moment was milliseconds, or no time at all."""

@@ -79,8 +79,8 @@ WRONG = [
     ("heartbeat_sec = nan", 1, "heartbeat_sec: nan is not a number", NUMBER),
     ("heartbeat_sec = inf", 1, "heartbeat_sec: inf is not a number", NUMBER),
     ("heartbeat_sec = {}", 1, "heartbeat_sec: {} is not a number", NUMBER),
-    ("heartbeat_sec = 0", 1, "heartbeat_sec: 0 is not above 0", "write a larger one"),
-    ("heartbeat_sec = -1.5", 1, "heartbeat_sec: -1.5 is not above 0", "write a larger one"),
+    ("heartbeat_sec = 0", 1, "heartbeat_sec: 0 is below 0.05", "write 0.05 or more"),
+    ("heartbeat_sec = -1.5", 1, "heartbeat_sec: -1.5 is below 0.05", "write 0.05 or more"),
     ('stall_timeout = "soon"', 1, "stall_timeout: 'soon' is not a duration", AN_END),
     ("stall_timeout = 0", 1, "stall_timeout: '0' must be longer than nothing", AN_END),
     ('drain_timeout = "none"', 1, "drain_timeout: 'none' is not possible here", AN_END),
@@ -245,6 +245,13 @@ def test_the_schema_takes_nothing_that_a_start_refuses(text: str) -> None:
     assert not judge.is_valid(values)
 
 
+def test_the_schema_knows_the_floor_of_the_heartbeat() -> None:
+    judge = jsonschema.Draft202012Validator(json_schema())
+    assert judge.is_valid({"heartbeat_sec": 0.05})
+    assert not judge.is_valid({"heartbeat_sec": 0.049})
+    assert "the log itself. At least 0.05." in " ".join(toml_example().replace("#", "").split())
+
+
 def test_the_schema_is_printed_or_written(cli: Cli, home: Path) -> None:
     printed = cli("config", "schema")
     assert json.loads(printed.out) == json_schema()
@@ -330,7 +337,7 @@ def test_what_is_shown_is_a_config_file(cli: Cli, home: Path) -> None:
 @given(
     st.builds(
         Config,
-        heartbeat_sec=st.floats(0.001, 1e6),
+        heartbeat_sec=st.floats(0.05, 1e6),
         log_level=st.sampled_from(["DEBUG", "ERROR"]),
         retention=st.builds(
             RetentionTable,
@@ -354,7 +361,7 @@ def test_every_configuration_can_be_written_and_read(config: Config) -> None:
     ("variable", "value", "error", "hint"),
     [
         ("WAITBUS_LOG_LEVEL", "loud", "log_level: 'loud' is none of DEBUG, INFO, WARNING, ERROR", "write one of them"),
-        ("WAITBUS_HEARTBEAT_SEC", "-1", "heartbeat_sec: -1 is not above 0", "write a larger one"),
+        ("WAITBUS_HEARTBEAT_SEC", "-1", "heartbeat_sec: -1 is below 0.05", "write 0.05 or more"),
     ],
 )
 def test_a_wrong_variable_is_named(cli: Cli, variable: str, value: str, error: str, hint: str) -> None:

@@ -25,6 +25,7 @@ from waitbus.bell import HELLO, Bell, ring
 from waitbus.client.session import Session
 from waitbus.client.start import Start
 from waitbus.client.steps import Gap, Note
+from waitbus.client.tail import heartbeat
 from waitbus.errors import CursorGap, OtherLog, PathError, UnknownEvent
 from waitbus.events import make_event_id
 from waitbus.paths import bells_dir, log_path, runtime_dir, state_dir
@@ -291,6 +292,18 @@ def test_a_daemon_that_died_before_the_log_was_wiped(bus: Bus, session: Callable
     emit(10)
     said = steps(one)
     assert (kinds(said), numbers(said)) == (["lost", "other_log"], [10])
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("0.2", 0.2), ("1e-9", 0.05), ("1e9", 86400.0), ("", 60.0), ("often", 60.0), ("nan", 60.0), ("-1", 60.0)],
+)
+def test_how_often_a_reader_looks_at_the_log_has_bounds(
+    monkeypatch: pytest.MonkeyPatch, written: str, seconds: float
+) -> None:
+    """Whatever the variable says, it neither spins nor sleeps for ever; the daemon is who refuses a value."""
+    monkeypatch.setenv("WAITBUS_HEARTBEAT_SEC", written)
+    assert heartbeat() == seconds
 
 
 def test_a_state_folder_that_is_removed_is_noticed_within_a_heartbeat(

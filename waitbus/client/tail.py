@@ -10,6 +10,7 @@ from waitbus.client.shared_bell import SharedBell
 from waitbus.client.start import Start, position
 from waitbus.client.steps import Gap
 from waitbus.events import log_id
+from waitbus.quantities import HEARTBEAT_MIN
 from waitbus.store import shared
 from waitbus.wire import Position
 
@@ -126,4 +127,5 @@ def heartbeat() -> float:
         seconds = float(os.environ.get("WAITBUS_HEARTBEAT_SEC") or HEARTBEAT)
     except ValueError:
         return HEARTBEAT
-    return min(seconds, 86400.0) if math.isfinite(seconds) and seconds > 0 else HEARTBEAT
+    # What the daemon would refuse is no reason not to wait; taken as it is, it would have us look at the log all the time.
+    return min(max(seconds, HEARTBEAT_MIN), 86400.0) if math.isfinite(seconds) and seconds > 0 else HEARTBEAT

@@ -117,7 +117,8 @@ def _kind_schema(setting: attrs.Attribute[Any]) -> dict[str, Any]:
     if options is not None:
         return {"type": "string", "enum": list(options)}
     if _holds(kind, float) and not (_holds(kind, Seconds) or _holds(kind, Bytes)):
-        number = {"type": "number", "exclusiveMinimum": 0}
+        floor = getattr(setting.validator, "floor", None)
+        number = {"type": "number", **({"exclusiveMinimum": 0} if floor is None else {"minimum": floor})}
         return {"anyOf": [number, {"const": "none"}]} if _is_optional(kind) else number
     if _holds(kind, Seconds) or _holds(kind, Bytes):
         text: dict[str, Any] = (
@@ -140,6 +141,9 @@ def _sentence(setting: attrs.Attribute[Any]) -> str:
     options = getattr(setting.validator, "options", None)
     if options is not None:
         return f"{about} One of {', '.join(options)}."
+    floor = getattr(setting.validator, "floor", None)
+    if floor is not None:
+        return f"{about} At least {floor:g}."
     return f"{about} A number, or none." if none else about
 
 
