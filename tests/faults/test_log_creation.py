@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.logs import event, finish, look, names, python
-from waitbus.errors import LogBusy
+from tests.support import Result
+from waitbus.errors import LogBusy, LogUnavailable
 from waitbus.paths import log_path
 from waitbus.store import Log, files
 
@@ -88,3 +91,60 @@ def test_somebody_who_holds_the_creation_lock_is_waited_for_with_a_deadline(monk
     finish([holder])
     with Log() as log:
         assert log.append(event()).seq == 1
+
+
+# -- a link in the log's place -----------------------------------------------------------------------------------------
+
+LOST = ["its folder is there", "its folder is missing", "an empty file", "a link to itself"]
+
+
+@pytest.fixture(params=LOST)
+def lost(request: pytest.FixtureRequest, home: Path) -> Path:
+    """The usual log's path, a link that leads to no log."""
+    path, disk = log_path(), home / "disk"
+    path.parent.mkdir(mode=0o700)
+    if request.param != "its folder is missing":
+        disk.mkdir()
+    if request.param == "an empty file":
+        (disk / "events.db").touch()
+    path.symlink_to(path if request.param == "a link to itself" else disk / "events.db")
+    return path
+
+
+def test_a_link_that_leads_to_no_log_is_not_replaced(lost: Path, home: Path, call: Callable[..., Result]) -> None:
+    """Nor is a log made where it leads, which a disk that is mounted later would hide. Every command says so."""
+    leads, before = os.readlink(lost), sorted(home.rglob("*"))
+    for argv in ("emit x", "cursor", "replay", "init", "init --dry-run", "wait x --timeout 1ms", "db info", "serve"):
+        done = call(*argv.split())
+        assert (done.code, done.out) == (74, "") or argv.startswith("init"), (argv, done)
+        assert done.err.startswith("error: "), (argv, done)
+        if "Too many" not in done.err:
+            assert f"{lost} is a link to {leads}, and no log is there" in done.err, (argv, done)
+            assert "hint: mount the disk that it leads to, or remove the link" in done.err, (argv, done)
+        assert os.readlink(lost) == leads
+    made = {"s/bells", "s/cursors", "r", "c", "s/events.lock", "s/daemon.lock", "r/daemon.lock"}
+    assert {str(one.relative_to(home)) for one in home.rglob("*")} - {
+        str(one.relative_to(home)) for one in before
+    } <= made
+    assert "not there yet" not in call("status").out
+
+
+def test_a_log_on_a_disk_that_goes_away_and_comes_back_goes_on(home: Path) -> None:
+    path, disk = log_path(), home / "disk"
+    with Log() as log:
+        log.append(event("a"))
+    disk.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        file = path.with_name(f"events.db{suffix}")
+        if file.exists():
+            file.rename(disk / file.name)
+    path.symlink_to(disk / "events.db")
+    with Log() as log:
+        assert log.append(event("b")).seq == 2
+        disk.rename(home / "away")
+        with pytest.raises(LogUnavailable, match="is a link to"):
+            log.append(event("c"))
+        (home / "away").rename(disk)
+        assert log.append(event("c")).seq == 3
+    assert path.is_symlink()
+    assert names(path) == ["a", "b", "c"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from waitbus import paths
 from waitbus.errors import ConfigError, LogReadOnly, LogUnavailable
 from waitbus.ops.config_schema import toml_example
+from waitbus.ops.log_facts import is_there
 from waitbus.store import shared
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _chmod(folder: Path) -> None:
 
 
 def _log(path: Path, dry_run: bool) -> str:
-    there = os.path.exists(path) and path.stat().st_size > 0
+    there = is_there(path) and path.stat().st_size > 0
     if not dry_run:
         shared(path).facts()
     return "there" if there else "made"

@@ -46,11 +46,26 @@ def identity(name: str) -> Identity | None:
     return facts.st_dev, facts.st_ino
 
 
+def refuse_lost_link(path: Path) -> None:
+    """A link to a log that is not there is no place for a new one. It is not ours to replace, since the log may come back (a disk
+    that is not mounted yet); nor is a log to be made where it leads, since the disk would hide it then.
+
+    Raises:
+      LogUnavailable: it is such a link.
+    """
+    if os.path.islink(path) and is_missing(os.fspath(path)):
+        raise LogUnavailable(
+            f"{path} is a link to {os.readlink(path)}, and no log is there",
+            hint="mount the disk that it leads to, or remove the link, and a new log is begun in its place",
+        )
+
+
 def create(path: Path) -> None:
     """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there.
 
     Raises:
-      LogUnavailable: it is not the usual log, and its folder is not there: a path with a slip in it makes no folders.
+      LogUnavailable: it is not the usual log, and its folder is not there: a path with a slip in it makes no folders. Or it is a
+        link that leads to none.
       LogCorrupt: a device, a pipe or a socket stands there.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
@@ -60,6 +75,7 @@ def create(path: Path) -> None:
             f"there is no folder {path.parent} for the log {path.name}", hint="correct the path, or make the folder"
         )
     own_directory(path.parent)
+    refuse_lost_link(path)
     with locked(path):
         if path.exists() and (path.stat().st_size or path.is_dir()):
             return
