@@ -103,10 +103,8 @@ def _recorded(delivery_id: str) -> bool:
 
     try:
         return shared().by_delivery_id(delivery_id) is not None
-    except (
-        LogError,
-        PathError,
-    ):  # a sandbox that has only the socket: nobody can look, and the end is known all the same
+    except (LogError, PathError):
+        # A sandbox that has only the socket: nobody can look, and the end is known all the same.
         return False
 
 
