@@ -132,8 +132,9 @@ class Bell:
 
     def __init__(self, folder: Path) -> None:
         self._path = own_directory(folder) / os.urandom(_NAME_LENGTH // 2).hex()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._owner = os.getpid()
+        with translated(self._path):
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
             with translated(self._path):

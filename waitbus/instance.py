@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from waitbus import __version__
+from waitbus import __version__, handles
 from waitbus.errors import DaemonRunning, SocketUnavailable
 from waitbus.paths import check_socket_path, own_directory
 from waitbus.peer import peer_of
@@ -43,7 +43,8 @@ class Lock:
         try:
             self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise SocketUnavailable(f"cannot open {path}: {error.strerror}", hint="mend its rights") from None
+            hint = handles.HINT if handles.ran_out(error) else "mend its rights"
+            raise SocketUnavailable(f"cannot open {path}: {error.strerror}", hint=hint) from None
         if not self._taken(path):
             os.close(self._fd)
             raise _running(holder(path))

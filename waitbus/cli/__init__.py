@@ -50,6 +50,11 @@ def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> int:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
         output.end_of_line()
+    except (OSError, ImportError) as error:  # no file handle is left to load even `program` by
+        output.use_spare()
+        from waitbus.cli.program import failed
+
+        code = failed(error, args)
     if standalone:
         output.leave(code)
     return output.settle(code)

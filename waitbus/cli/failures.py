@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import click
 
+from waitbus import handles
 from waitbus.cli import output
 from waitbus.cli.command import Usage, near, parameter_name, see_help
-from waitbus.errors import EXIT_NO, EXIT_USAGE, WaitbusError
+from waitbus.errors import EXIT_LOG, EXIT_NO, EXIT_USAGE, WaitbusError
 
 EXIT_INTERRUPTED = 130
 OPTION_CUTOFF = 0.7
@@ -29,13 +30,16 @@ def failure_of(error: BaseException) -> Failure | int | None:
     leaves = list(_leaves(error))
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return EXIT_INTERRUPTED if all(isinstance(leaf, KeyboardInterrupt | WaitbusError) for leaf in leaves) else None
-    if all(isinstance(leaf, WaitbusError) for leaf in leaves) or len(leaves) == 1:
+    if all(isinstance(leaf, WaitbusError) or handles.ran_out(leaf) for leaf in leaves) or len(leaves) == 1:
         # Several of ours at once have one cause (a daemon gone, a disk full): the first is it.
         return _single(leaves[0])
     return None
 
 
 def _single(error: BaseException) -> Failure | int | None:
+    if handles.ran_out(error):
+        why = getattr(error, "strerror", None) or error  # without the name of a module that could not be loaded
+        return Failure(f"no file handle is left ({why})", handles.HINT, EXIT_LOG)
     match error:
         case output.ReaderLeft():
             return output.EXIT_PIPE

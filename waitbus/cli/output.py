@@ -41,6 +41,8 @@ class _Voice:
 
     quiet = False
     json = False
+    spare: int | None = None
+    """A file handle that is kept back: where none is left, what words the failure is loaded by it."""
 
     def __init__(self) -> None:
         self.doubted: set[str] = set()
@@ -53,10 +55,26 @@ def begin() -> None:
     """Forget the last command's `--json` and `-q`, and make both streams unable to fail on a character."""
     _voice.quiet = _voice.json = False
     _voice.doubted.clear()
+    _keep_spare()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _keep_spare() -> None:
+    if _voice.spare is None:
+        try:
+            _voice.spare = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            pass
+
+
+def use_spare() -> None:
+    """Give the spare file handle away: something failed, and is to be said."""
+    spare, _voice.spare = _voice.spare, None
+    if spare is not None:
+        os.close(spare)
 
 
 def be_quiet(on: bool = True) -> None:

@@ -22,20 +22,12 @@ def run(args: Sequence[str], program: click.Group | None = None) -> int:
     try:
         return _exit_code(_invoke(program, list(args)))
     except BaseException as error:  # the last boundary: nothing may reach Python's own traceback
-        return _failed(error, args)
+        return failed(error, args)
 
 
-def _invoke(program: click.Group, args: list[str]) -> Any:
-    # Not click's main(): it prints on Ctrl-C, and takes any EPIPE, a daemon's too, for a reader that left.
-    with program.make_context("waitbus", args) as ctx:
-        return program.invoke(ctx)
-
-
-def _exit_code(result: Any) -> int:
-    return result if isinstance(result, int) else 0
-
-
-def _failed(error: BaseException, args: Sequence[str]) -> int:
+def failed(error: BaseException, args: Sequence[str]) -> int:
+    """Say what `error` means for whoever typed `args`; gives the exit code."""
+    output.use_spare()
     from waitbus.cli.failures import failure_of
 
     found = failure_of(error)
@@ -47,6 +39,16 @@ def _failed(error: BaseException, args: Sequence[str]) -> int:
         return found
     as_json = output.speaks_json() or (isinstance(error, click.UsageError) and _asks_for_json(args))
     return output.fail(found.message, found.hint, found.exit_code, as_json=as_json)
+
+
+def _invoke(program: click.Group, args: list[str]) -> Any:
+    # Not click's main(): it prints on Ctrl-C, and takes any EPIPE, a daemon's too, for a reader that left.
+    with program.make_context("waitbus", args) as ctx:
+        return program.invoke(ctx)
+
+
+def _exit_code(result: Any) -> int:
+    return result if isinstance(result, int) else 0
 
 
 def _bug(error: BaseException, args: Sequence[str]) -> int:

@@ -64,7 +64,10 @@ class Connection:
         """
         if len(os.fsencode(path)) > SOCKET_PATH_MAX:
             raise _nobody()
-        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:  # no file handle is left, as whoever goes on to the log is told
+            raise _nobody() from None
         peer.setblocking(False)
         try:
             peer.connect(os.fspath(path))

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from waitbus import handles
 from waitbus.errors import (
     LogBusy,
     LogCorrupt,
@@ -27,7 +28,7 @@ NAME_ANOTHER = "name the file of a log, or one that is not there yet"
 _ELSEWHERE = "set WAITBUS_STATE_DIR to a directory that can be written"
 _BUSY_HINT = "another program holds the log's write lock; `lsof` or `fuser` on the file names it"
 _FULL_HINT = "make space; what was committed before is intact, and writing goes on by itself"
-_HANDLES = (LogUnavailable, "no file handle is left to open the log {path}", "close files, or raise `ulimit -n`")
+_HANDLES = (LogUnavailable, "no file handle is left to open {path}", handles.HINT)
 _OTHER = (
     LogIOError,
     "the log {path} could not be used",
@@ -55,6 +56,10 @@ _BY_ERRNO: dict[int, tuple[type[LogError], str, str]] = {
     errno.ENFILE: _HANDLES,
 }
 
+HANDLES_OF_A_LOG = 6
+"""What SQLite has open at once, at the most: the file, the WAL, its shared memory, a folder, and the two of a VACUUM. It gives
+back those that it got before it lacked one, and does not say that it did."""
+
 
 def primary(error: BaseException) -> int:
     """SQLite's primary result code of an error; 0 where it has none."""
@@ -74,6 +79,8 @@ def typed(error: Exception, path: Path) -> LogError:
             hint="use a Python with a newer SQLite, as the one that made them has",
         )
     kind, text, hint = _BY_CODE.get(code, _OTHER)
+    if code == sqlite3.SQLITE_CANTOPEN and not handles.are_left(HANDLES_OF_A_LOG):
+        kind, text, hint = _HANDLES
     return kind(f"{text.format(path=path)} ({error})", hint=hint)
 
 
