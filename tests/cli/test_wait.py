@@ -214,6 +214,44 @@ def test_lines_for_agents(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert long[0].endswith(" is not an absolute path; exit 2")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("x", "--timeout", "soon"),
+        ("x", "--timeotu", "1s"),
+        ("x", "--timeout"),
+        ("x", "--count", "x", "--match", "nonsense"),
+        ("x", "--json"),
+        ("x", "--format", "json"),
+    ],
+)
+@pytest.mark.parametrize("asks", [("--lines", "agent"), ("--lines=agent",)])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_fault_in_the_options_is_the_last_line_for_an_agent(
+    call: Call, options: tuple[str, ...], asks: tuple[str, ...], first: bool
+) -> None:
+    """Also one that was found before `--lines` was reached."""
+    done = call("wait", *asks, *options) if first else call("wait", *options, *asks)
+    assert done.code == 2
+    assert re.fullmatch("error: .*; exit 2\n", done.out)
+    assert done.out.removeprefix("error: ").removesuffix("; exit 2\n") in done.err
+
+
+def test_what_no_command_takes_is_the_last_line_for_an_agent_too(call: Call) -> None:
+    """Whoever reads lines reads them of every command."""
+    assert call("waitt", "x", "--lines", "agent").out == "error: no command 'waitt'; exit 2\n"
+    assert call("on", "x", "--lines", "agent", "--", "true").out == "error: no option '--lines'; exit 2\n"
+    assert call("on", "--sourc", "x", "--", "tool", "--lines", "agent").out == ""
+
+
+def test_ctrl_c_before_it_waits_is_the_last_line_for_an_agent(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("waitbus.cli.wait.asked", interrupt)
+    assert call("wait", "x", "--lines", "agent") == (130, "interrupted, exit 130\n", "")
+
+
 def test_what_was_not_looked_at_did_not_pass_by(call: Call) -> None:
     """In a long log, time may be up before its end."""
     emit_batch(EventInsert(source="agent", event_type="x") for _ in range(20_000))

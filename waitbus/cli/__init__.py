@@ -34,8 +34,6 @@ TYPE_CHECKING = False  # typing is 8 ms, a quarter of `waitbus --version`; mypy 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_INTERRUPTED = 130
-
 
 def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> int:
     """Run one command line, by default the process's own, and leave the process with its exit code.
@@ -48,8 +46,7 @@ def main(argv: Sequence[str] | None = None, *, standalone: bool = True) -> int:
     try:
         code = _run(args)
     except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
-        output.end_of_line()
+        code = output.interrupted()
     except (OSError, ImportError) as error:  # no file handle is left to load even `program` by
         output.use_spare()
         from waitbus.cli.program import failed

@@ -137,6 +137,18 @@ def json_option(function: F) -> F:
     )(function)
 
 
+def lines_option(function: F) -> F:
+    """`--lines agent`: passed as `lines`; a failure, too, is the last line of stdout from then on."""
+    return option(
+        "--lines",
+        type=click.Choice(["agent"]),
+        is_eager=True,  # as with --json
+        callback=_take(output.speak_to_agent),
+        group="Output",
+        help="agent: short lines with event ids; the last one says how it ended.",
+    )(function)
+
+
 def quiet_option(function: F) -> F:
     """`-q`, `--quiet`: `output.talk` and `output.warn` say nothing; the command gets nothing."""
     return option(
@@ -157,8 +169,8 @@ def timeout_option(**attrs: Any) -> Callable[[F], F]:
     return option("--timeout", type=DURATION, envvar="WAITBUS_TIMEOUT", show_envvar=True, group="Time", **attrs)
 
 
-def _take(setting: Callable[[bool], None]) -> Callable[[click.Context, click.Parameter, bool], bool]:
-    def callback(_ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+def _take(setting: Callable[[bool], None]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def callback(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
         if value:
             setting(True)
         return value

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn, TextIO
 
+EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 SENTENCE_MAX = 1000
 """Characters of an error or a hint."""
+AGENT_LINE_MAX = 400
+"""Characters of a line of `--lines agent`: each becomes a message to a model."""
 COMPLETE_VARIABLE = "_WAITBUS_COMPLETE"
 _COLOURS = {"success": "32", "failure": "31", "dim": "2"}
 
@@ -41,6 +44,9 @@ class _Voice:
 
     quiet = False
     json = False
+    agent = False
+    ended = False
+    """Whether the last line for an agent was written."""
     spare: int | None = None
     """A file handle that is kept back: where none is left, what words the failure is loaded by it."""
 
@@ -52,8 +58,8 @@ _voice = _Voice()
 
 
 def begin() -> None:
-    """Forget the last command's `--json` and `-q`, and make both streams unable to fail on a character."""
-    _voice.quiet = _voice.json = False
+    """Forget the last command's `--json`, `--lines` and `-q`, and make both streams unable to fail on a character."""
+    _voice.quiet = _voice.json = _voice.agent = _voice.ended = False
     _voice.doubted.clear()
     _keep_spare()
     for stream in (sys.stdout, sys.stderr):
@@ -91,8 +97,9 @@ def speak_json(on: bool = True) -> None:
     _voice.json = on
 
 
-def speaks_json() -> bool:
-    return _voice.json
+def speak_to_agent(on: bool = True) -> None:
+    """Failures, too, end stdout with a line that says so from here on (`--lines agent`)."""
+    _voice.agent = on
 
 
 def completing() -> bool:
@@ -136,6 +143,20 @@ def array(values: Sequence[Mapping[str, Any]]) -> None:
     lines = (json_line(value, ascii_only=ascii_only) for value in values)
     body = ",\n".join(lines)
     data(f"[\n{body}\n]" if body else "[]")
+
+
+def ending(text: str) -> None:
+    """The last line for an agent, on stdout and once: how it ended. Shortened in the middle, since the exit code stands last.
+
+    Raises:
+      ReaderLeft, Unwritable: as `data`.
+    """
+    from waitbus.render import neutral
+
+    if not _voice.ended:
+        _voice.ended = True
+        line = neutral(text)
+        data(line if len(line) <= AGENT_LINE_MAX else f"{line[: AGENT_LINE_MAX - 101]}…{line[-100:]}")
 
 
 def verdict(word: str, stream: TextIO | None = None) -> str:
@@ -185,10 +206,11 @@ def doubt(text: str) -> None:
         warn(text)
 
 
-def fail(message: str, hint: str, exit_code: int, *, as_json: bool | None = None) -> int:
+def fail(message: str, hint: str, exit_code: int) -> int:
     """`error:` and `hint:`, or one JSON object under `--json`; gives the exit code back. Never silent."""
     message, hint = _bounded(message), _bounded(hint)
-    if _voice.json if as_json is None else as_json:
+    _end(f"error: {message}; exit {exit_code}")
+    if _voice.json:
         from waitbus.render import json_line
 
         _write(json_line({"error": message, "hint": hint, "exit_code": exit_code}, ascii_only=not _is_utf8(sys.stderr)))
@@ -207,10 +229,26 @@ def _bounded(sentence: str) -> str:
     return f"{sentence[:half]} ... {sentence[-half:]}"
 
 
+def interrupted() -> int:
+    """Ctrl-C ended it, with nothing else to say; gives the exit code."""
+    end_of_line()
+    _end(f"interrupted, exit {EXIT_INTERRUPTED}")
+    return EXIT_INTERRUPTED
+
+
 def end_of_line() -> None:
     """After `^C` on a terminal, so that the prompt does not stand behind it."""
     if is_terminal(sys.stderr):
         _write("")
+
+
+def _end(text: str) -> None:
+    # That nobody reads stdout, or that it is full, may be the very failure that is told on stderr.
+    if _voice.agent:
+        try:
+            ending(text)
+        except (ReaderLeft, Unwritable):
+            pass
 
 
 def hear_logging() -> None:

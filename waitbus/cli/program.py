@@ -30,15 +30,14 @@ def failed(error: BaseException, args: Sequence[str]) -> int:
     output.use_spare()
     from waitbus.cli.failures import failure_of
 
+    if isinstance(error, click.UsageError):
+        _take_in(args)
     found = failure_of(error)
     if found is None:
         return _bug(error, args)
     if isinstance(found, int):
-        if found == 130:
-            output.end_of_line()
-        return found
-    as_json = output.speaks_json() or (isinstance(error, click.UsageError) and _asks_for_json(args))
-    return output.fail(found.message, found.hint, found.exit_code, as_json=as_json)
+        return output.interrupted() if found == output.EXIT_INTERRUPTED else found
+    return output.fail(found.message, found.hint, found.exit_code)
 
 
 def _invoke(program: click.Group, args: list[str]) -> Any:
@@ -59,10 +58,14 @@ def _bug(error: BaseException, args: Sequence[str]) -> int:
     return output.fail(f"internal error: {report.summary(error)} (a bug)", hint, EXIT_BUG)
 
 
-def _asks_for_json(args: Sequence[str]) -> bool:
-    """Whether `--json` was typed, where parsing failed before it could be taken in. A child's own is behind `--`."""
+def _take_in(args: Sequence[str]) -> None:
+    """The form of errors that was typed, where parsing failed before it was reached. A child's own is behind `--`."""
     own = args[: list(args).index("--")] if "--" in args else args
-    return "--json" in own or "--format=json" in own or ("--format", "json") in pairwise(own)
+    pairs = list(pairwise(own))
+    if "--json" in own or "--format=json" in own or ("--format", "json") in pairs:
+        output.speak_json()
+    if "--lines=agent" in own or ("--lines", "agent") in pairs:
+        output.speak_to_agent()
 
 
 def _complete(program: click.Group) -> int:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from waitbus.client.session import Session
     from waitbus.client.steps import Note
 
-AGENT_LINE_MAX = 400
-"""Characters of a line of `--lines agent`: each becomes a message to a model."""
 SAY_NO_DAEMON_EVERY = 86_400
 """s"""
 
@@ -167,11 +165,12 @@ class Teller:
         if how:
             self._say(how, outcome.exit_code)
         elif self.agent:
-            self._agent(f"{outcome.kind} after {self._waited()}, exit {outcome.exit_code}", ending["cursor"])
+            text = f"{outcome.kind} after {self._waited()}, exit {outcome.exit_code}"
+            output.ending(_with_id(text, ending["cursor"]))
 
     def _say(self, text: str, exit_code: int) -> None:
         if self.agent:
-            output.data(cut_inside(render.neutral(f"{text}, exit {exit_code}")))
+            output.ending(f"{text}, exit {exit_code}")
         else:
             output.talk(text)
 
@@ -219,7 +218,7 @@ class Teller:
         return render.line(frame, paint=output.verdict if paint else None, base=self._base)
 
     def _agent(self, line: str, event_id: str | None) -> None:
-        output.data(_cut(f"{event_id}  {line}" if event_id else line))
+        output.data(_cut(_with_id(line, event_id)))
 
     def _cloudevent(self, frame: EventFrame) -> dict[str, Any]:
         from waitbus.cloudevents import cloudevent
@@ -231,13 +230,12 @@ class Teller:
         return cloudevent(frame, payload)
 
 
+def _with_id(line: str, event_id: str | None) -> str:
+    return f"{event_id}  {line}" if event_id else line
+
+
 def _cut(line: str) -> str:
-    return line if len(line) <= AGENT_LINE_MAX else line[: AGENT_LINE_MAX - 1] + "…"
-
-
-def cut_inside(line: str) -> str:
-    """A line for an agent, shortened in the middle: how it ended stands at its begin, cursor and exit code at its end."""
-    return line if len(line) <= AGENT_LINE_MAX else f"{line[: AGENT_LINE_MAX - 101]}…{line[-100:]}"
+    return line if len(line) <= output.AGENT_LINE_MAX else line[: output.AGENT_LINE_MAX - 1] + "…"
 
 
 def _to_go_on(cursor: str | None) -> str:

@@ -10,13 +10,11 @@ import click
 from waitbus.cli import output
 from waitbus.cli.asking import SEVERAL, WHICH, Asked, asked, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
-from waitbus.cli.options import COUNT, PID, json_option, option, quiet_option, timeout_option
-from waitbus.cli.telling import Teller, cut_inside
+from waitbus.cli.options import COUNT, PID, json_option, lines_option, option, quiet_option, timeout_option
+from waitbus.cli.telling import Teller
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import Subscription
 from waitbus.client.waits import run_sync
-from waitbus.errors import WaitbusError
-from waitbus.render import neutral
 
 if TYPE_CHECKING:
     from waitbus.cli.forms import Form
@@ -61,12 +59,7 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
     group="Output",
     help="How to print the event [default: text].",
 )
-@option(
-    "--lines",
-    type=click.Choice(["agent"]),
-    group="Output",
-    help="agent: short lines with event ids; the last one says how it ended.",
-)
+@lines_option
 @option(
     "--exit-status/--no-exit-status",
     "honour",
@@ -90,12 +83,7 @@ def wait(as_json: bool, form: Form | None, lines: str | None, **given: Any) -> i
     if as_json and form not in (None, "json"):
         raise Usage(f"--json and --format {form} are two forms", hint="leave one of them out")
     output.speak_json(chosen == "json")
-    try:
-        return _wait(asked(given), chosen, agent)
-    except WaitbusError as error:
-        if agent:
-            output.data(cut_inside(neutral(f"error: {error.message}; exit {error.exit_code}")))
-        raise
+    return _wait(asked(given), chosen, agent)
 
 
 def _wait(asked: Asked, form: Form, agent: bool) -> int:
