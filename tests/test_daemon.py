@@ -17,7 +17,7 @@ import pytest
 
 from tests import support
 from tests.bus import Daemon, Wire, daemon
-from waitbus import activation, instance
+from waitbus import activation, holder, instance
 from waitbus.daemon import _descriptors
 from waitbus.errors import SocketUnavailable
 from waitbus.events import EventInsert
@@ -139,14 +139,30 @@ def test_a_long_path_is_refused_in_words(home: Path, cli: Any) -> None:
     assert "the kernel takes" in done.err
 
 
+@pytest.mark.parametrize("garbage", [b"\xff\0\x1b[2J", b"[" * 100_000, b'{"pid": -1, "since": 1e999, "how": []}'])
+def test_whoever_holds_a_lock_of_garbage_is_refused_without_a_pid(home: Path, cli: Any, garbage: bytes) -> None:
+    """And nobody is told to kill what the garbage says."""
+    (home / "s").mkdir(mode=0o700)
+    lock = home / "s" / "daemon.lock"
+    held = instance.Lock(lock, how="")
+    lock.write_bytes(garbage)
+    done = cli("serve")
+    held.release()
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "error: a waitbus daemon is already running (pid unknown)\n"
+        f"hint: `waitbus status` shows it; `fuser {lock}` names it\n"
+    )
+
+
 def test_the_locks_are_free_behind_it(place: Path) -> None:
     """And say nothing of who is gone."""
     with daemon(place) as bus:
         locks = [place / "s" / "daemon.lock", place / "r" / "daemon.lock"]
-        assert [instance.holder(lock)["pid"] for lock in locks] == [bus.pid] * 2
+        assert [holder.read(lock)["pid"] for lock in locks] == [bus.pid] * 2
         assert all(instance.is_held(lock) for lock in locks)
         bus.stop()
-    assert [(instance.is_held(lock), instance.holder(lock)) for lock in locks] == [(False, {})] * 2
+    assert [(instance.is_held(lock), holder.read(lock)) for lock in locks] == [(False, {})] * 2
 
 
 def test_a_lock_that_cannot_be_opened_is_said(home: Path) -> None:
@@ -177,7 +193,7 @@ def test_a_unit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instance, "_unit", lambda: "waitbus.service")
     how = instance.started_by({"SYSTEMD_EXEC_PID": str(os.getpid())})
     assert how == "systemd unit waitbus.service"
-    refused = instance._running({"pid": 42, "since": 0, "how": how})
+    refused = instance._running({"pid": 42, "since": 1, "how": how}, Path("/l"))
     assert "systemd unit waitbus.service" in refused.message
     assert refused.hint == "`waitbus status` shows it; `systemctl --user restart waitbus.service` restarts it"
 

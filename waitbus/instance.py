@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import socket
 import stat
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from waitbus import __version__, handles
+from waitbus import __version__, handles, holder
 from waitbus.errors import DaemonRunning, SocketUnavailable
 from waitbus.paths import check_socket_path, own_directory
 from waitbus.peer import peer_of
@@ -47,13 +46,13 @@ class Lock:
             raise SocketUnavailable(f"cannot open {path}: {error.strerror}", hint=hint) from None
         if not self._taken(path):
             os.close(self._fd)
-            raise _running(holder(path))
-        about = {"pid": os.getpid(), "since": time.time_ns(), "how": how, "version": __version__}
+            raise _running(holder.read(path), path)
+        line = holder.line(pid=os.getpid(), since=time.time_ns(), how=how, version=__version__)
         with contextlib.suppress(
             OSError
         ):  # a full disk: then the next one cannot say who we are, and is refused all the same
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, json.dumps(about).encode(), 0)
+            os.pwrite(self._fd, line, 0)
 
     def _taken(self, path: Path) -> bool:
         for _ in range(20):
@@ -61,7 +60,7 @@ class Lock:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                if holder(path):
+                if holder.read(path):
                     return False
                 time.sleep(
                     0.01
@@ -72,15 +71,6 @@ class Lock:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
         os.close(self._fd)
-
-
-def holder(path: Path) -> dict[str, Any]:
-    """What the lock's holder wrote of itself: `pid`, `since` (ns), `how`, `version`; empty if nobody did."""
-    try:
-        about = json.loads(path.read_bytes() or b"{}")
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def is_held(path: Path) -> bool:
@@ -118,15 +108,20 @@ def _unit() -> str:
     return next((part for part in reversed(parts) if part.endswith(".service")), "")
 
 
-def _running(about: dict[str, Any]) -> DaemonRunning:
-    pid, how = about.get("pid", "unknown"), str(about.get("how", ""))
-    since = (
-        time.strftime("%a %H:%M", time.localtime(about["since"] / 1e9)) if isinstance(about.get("since"), int) else ""
-    )
+def _running(about: dict[str, Any], lock: Path) -> DaemonRunning:
+    pid, how = about.get("pid", "unknown"), about.get("how", "")
+    since = time.strftime("%a %H:%M", time.localtime(about["since"] / 1e9)) if "since" in about else ""
     details = ", ".join(part for part in (f"pid {pid}", since and f"since {since}", how) if part)
-    unit = how.removeprefix("systemd unit ") if how.startswith("systemd unit ") else ""
-    way = f"`systemctl --user restart {unit}` restarts it" if unit else f"`kill {pid}` ends it"
-    return DaemonRunning(f"a waitbus daemon is already running ({details})", hint=f"`waitbus status` shows it; {way}")
+    return DaemonRunning(
+        f"a waitbus daemon is already running ({details})", hint=f"`waitbus status` shows it; {_remedy(about, lock)}"
+    )
+
+
+def _remedy(about: dict[str, Any], lock: Path) -> str:
+    how = about.get("how", "")
+    if how.startswith("systemd unit "):
+        return f"`systemctl --user restart {how.removeprefix('systemd unit ')}` restarts it"
+    return f"`kill {about['pid']}` ends it" if "pid" in about else f"`fuser {lock}` names it"
 
 
 # -- the socket --------------------------------------------------------------------------------------------------------

@@ -256,6 +256,34 @@ def test_a_daemon_on_another_socket_holds_our_log(cli: Cli, home: Path) -> None:
     assert "but not on ~/other/broadcast.sock (another WAITBUS_RUNTIME_DIR?)" in done.out
 
 
+GARBAGE = [b"", b"garbage", b"\xff\0\x1b[2J", b"[" * 100_000, b'{"pid": "x", "since": 1e999, "how": [], "version": {}}']
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_a_lock_file_of_garbage_that_nobody_holds_is_no_daemon(cli: Cli, home: Path, garbage: bytes) -> None:
+    (home / "s").mkdir(mode=0o700)
+    (home / "s" / "daemon.lock").write_bytes(garbage)
+    done = cli("status")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("daemon    not running (start one with `waitbus serve`)\n")
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
+def test_a_daemon_whose_lock_file_is_garbage_is_said_to_run(cli: Cli, home: Path, garbage: bytes) -> None:
+    (home / "s").mkdir(mode=0o700)
+    lock = instance.Lock(home / "s" / "daemon.lock", how="by hand")
+    (home / "s" / "daemon.lock").write_bytes(garbage)
+    done = cli("status")
+    told = checked("status", cli("status", "--json").out)["daemon"]
+    lock.release()
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0] == (
+        "daemon    running, pid unknown (~/s/daemon.lock cannot be read),"
+        " but not on ~/r/broadcast.sock (another WAITBUS_RUNTIME_DIR?)"
+    )
+    assert (told["state"], told["pid"], told["version"]) == ("elsewhere", None, None)
+
+
 def test_a_daemon_that_serves_another_log(cli: Cli, home: Path) -> None:
     with bus.daemon(home):
         cli("emit", "x", env={"WAITBUS_STATE_DIR": str(home / "s2")})

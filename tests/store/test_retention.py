@@ -262,14 +262,25 @@ def test_a_batch_prunes_once_when_it_passes_the_mark(log: Log, monkeypatch: pyte
 
 def test_where_a_daemon_lives_producers_leave_it_to_it(log: Log) -> None:
     """Its name stands in a file beside the log; one that was killed left the name, and is not waited for."""
-    fill(log, [40 * DAY] * 1500)
+    fill(log, [40 * DAY] * 2500)
     lock = log.path.parent / "daemon.lock"
     lock.write_text(f'{{"pid": {os.getpid()}}}')
     prune_now_and_then(log, retention.EVERY)
     assert seqs(log)[0] == 1
     gone = subprocess.Popen(["true"])
     gone.wait()
-    for text in (f'{{"pid": {gone.pid}}}', "", "{}", "[]", "garbage", '{"pid": "x"}'):
+    for text in (
+        f'{{"pid": {gone.pid}}}',
+        "",
+        "{}",
+        "[]",
+        "garbage",
+        '{"pid": "x"}',
+        '{"pid": -1}',
+        '{"pid": true}',
+        '{"pid": 10000000000000000000000000}',
+        "[" * 100_000,
+    ):
         lock.write_text(text)
         before = seqs(log)[0]
         prune_now_and_then(log, retention.EVERY)

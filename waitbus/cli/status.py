@@ -75,11 +75,7 @@ def _row(label: str, text: str) -> str:
 
 
 def _daemon(daemon: Daemon) -> str:
-    who = ", ".join(
-        neutral(part)
-        for part in (daemon.pid and f"pid {daemon.pid}", daemon.how, daemon.version and f"waitbus {daemon.version}")
-        if part
-    )
+    who = _who(daemon)
     lasts = "" if daemon.uptime_s is None else f" {say_duration(daemon.uptime_s)}"
     match daemon.state:
         case "running":
@@ -87,13 +83,21 @@ def _daemon(daemon: Daemon) -> str:
         case "absent":
             return "not running (start one with `waitbus serve`)"
         case "hung":
-            return f"does not answer, {who or 'pid unknown'}; waits read the log themselves"
+            return f"does not answer, {who}; waits read the log themselves"
         case "foreign":
-            return f"another program answers on {tidy(daemon.socket)}, {who or 'pid unknown'}; waits read the log themselves"
+            return f"another program answers on {tidy(daemon.socket)}, {who}; waits read the log themselves"
         case "other_log":
             return f"running{lasts}, {who}, but for another log: {tidy(daemon.log or 'unknown')}"
         case "elsewhere":
             return f"running{lasts}, {who}, but not on {tidy(daemon.socket)} (another WAITBUS_RUNTIME_DIR?)"
+
+
+def _who(daemon: Daemon) -> str:
+    pid = f"pid {daemon.pid}" if daemon.pid else "pid unknown"
+    if daemon.lock is not None and daemon.pid is None:
+        pid = f"pid unknown ({tidy(daemon.lock)} cannot be read)"
+    version = daemon.version and f"waitbus {daemon.version}"
+    return ", ".join(neutral(part) for part in (pid, daemon.how, version) if part)
 
 
 def _log(log: LogState, at: float, config: Config) -> str:

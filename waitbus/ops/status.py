@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from waitbus import bell, instance
+from waitbus import bell, holder, instance
 from waitbus.config import Config, load
 from waitbus.errors import ConfigError, LogError
 from waitbus.ops.log_facts import Damaged, LogFacts, facts, is_there, set_aside
@@ -42,6 +42,8 @@ class Daemon:
     version: str | None = None
     how: str | None = None
     log: str | None = None
+    lock: Path | None = None
+    """Of one that does not answer: the file that tells who it is."""
 
 
 @attrs.frozen
@@ -117,7 +119,7 @@ def _daemon(answer: Answer) -> Daemon:
             path, answer.pid, report["uptime_sec"], report["version"], report["how"], theirs,
         )  # fmt: skip
     lock = next((one for one in _locks() if instance.is_held(one)), None)
-    about = {} if lock is None else instance.holder(lock)
+    about = {} if lock is None else holder.read(lock)
     if answer.state == "absent" and lock is None:
         return Daemon("absent", path)
     if answer.state == "foreign":
@@ -127,9 +129,10 @@ def _daemon(answer: Answer) -> Daemon:
         "hung" if answer.state == "hung" else "elsewhere",
         path,
         about.get("pid", answer.pid),
-        None if not isinstance(since, int) else max(0, int(time.time() - since / 1e9)),
+        None if since is None else max(0, int(time.time() - since / 1e9)),
         about.get("version"),
         about.get("how"),
+        lock=lock,
     )
 
 

@@ -12,7 +12,6 @@ at `pruned_to` was committed: whoever asks for what came since a later moment is
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -139,11 +138,15 @@ _WEIGHED = """SELECT seq, length(CAST(fields AS BLOB)) + coalesce(length(CAST(pa
 
 def _has_daemon(log: Log) -> bool:
     """Whether the process lives that `daemon.lock` names. Not by trying the lock: a daemon that starts would be refused."""
+    from waitbus import holder
+
+    pid = holder.read(log.path.parent / "daemon.lock").get("pid")
     try:
-        os.kill(json.loads((log.path.parent / "daemon.lock").read_bytes())["pid"], 0)
-    except (OSError, ValueError, LookupError, TypeError):
+        if pid is not None:
+            os.kill(pid, 0)
+    except OSError:
         return False
-    return True
+    return pid is not None
 
 
 # Upserts: the first logs have no such marks.
