@@ -207,7 +207,7 @@ def test_a_signal_ends_it_with_0(bus: Daemon, number: int) -> None:
     with bus.armed() as wire:
         said = bus.stop(number)
         assert wire.rest() == []
-    assert "stopping; 1 subscribers get what is committed" in said
+    assert "stopping; what is committed goes to 1 subscriber\n" in said
     assert not bus.path.exists()
 
 

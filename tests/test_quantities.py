@@ -13,6 +13,7 @@ from waitbus.quantities import (
     parse_finite_duration,
     parse_size,
     parse_time,
+    say_count,
     say_duration,
     say_size,
     say_time,
@@ -294,3 +295,12 @@ def test_say_size(size: int, said: str) -> None:
 def test_a_time_that_is_said_can_be_read(ns: int) -> None:
     """`say_time` and `parse_time` undo each other, to the microsecond."""
     assert parse_time(say_time(ns)) == ns
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "0 events"), (1, "1 event"), (2, "2 events"), (48_211, "48,211 events")],
+)
+def test_say_count(count: int, said: str) -> None:
+    assert say_count(count, "event") == said
+    assert say_count(count, "process", "processes") == said.replace("events", "processes").replace("event", "process")

@@ -28,6 +28,7 @@ from waitbus.hub.hub import Hub
 from waitbus.hub.listener import accept
 from waitbus.hub.pulse import Pulse
 from waitbus.paths import bells_dir, log_path, runtime_dir, socket_path, state_dir
+from waitbus.quantities import say_count
 from waitbus.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ async def _signals(
 
 async def _drain(daemon: Daemon, nursery: trio.Nursery) -> None:
     """Newcomers read the log at once; those who are here get all that was committed until now, then EOF."""
-    log.info("stopping; %d subscribers get what is committed", len(daemon.hub.subscribers))
+    log.info("stopping; what is committed goes to %s", say_count(len(daemon.hub.subscribers), "subscriber"))
     activation.notify("STOPPING=1")
     daemon.listener.unlink()
     daemon.accepting.cancel()

@@ -155,6 +155,11 @@ def say_duration(seconds: float, *, parts: int = 2) -> str:
     return " ".join(f"{count} {unit}" for count, unit in units[:parts] if count)
 
 
+def say_count(count: int, noun: str, plural: str = "") -> str:
+    """`1 event`, `48,211 events`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def say_size(size: int) -> str:
     """`512 B`, `1.5 KiB`, `31 MiB`, `214 GiB`: powers of 1024, one decimal below ten."""
     value, unit = float(size), "B"

@@ -309,12 +309,38 @@ def test_a_large_count_tells_every_event_and_ends_where_it_began(call: Call) -> 
     *lines, end = map(json.loads, late.out.splitlines())
     assert [line["fields"].get("n") for line in lines] == [None, *range(1200)]
     assert (end["outcome"], parse_event_id(end["cursor"]).seq) == ("timed_out", parse_event_id(first).seq - 1)
-    assert f"1201 of 1202 events came; to go on: --since {end['cursor']}" in late.err
+    assert f"1,201 of 1,202 events came; to go on: --since {end['cursor']}" in late.err
 
     result = call("wait", "deploy_finished", "--count", "1201", *PAST)
     assert result.code == 1
     assert sum(line.startswith("  ") for line in result.err.splitlines()) == 1200
-    assert "; failed: --all-of" in result.err.splitlines()[-1]
+    assert result.err.splitlines()[-1].endswith("; failed: 'event_type=\"deploy_finished\"'")
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (("deploy_finished",), "'event_type=\"deploy_finished\"'"),
+        (("--match", "event_type=deploy_finished"), "'event_type=\"deploy_finished\"'"),
+        (("--all-of", "event_type=deploy_finished"), "--all-of 'event_type=deploy_finished'"),
+        (("--first-of", "event_type=deploy_finished"), "--first-of 'event_type=deploy_finished'"),
+    ],
+)
+def test_a_count_with_a_failure_names_what_was_written(call: Call, asked: tuple[str, ...], named: str) -> None:
+    """And no option that nobody wrote."""
+    tell(conclusion="failure")
+    tell()
+    result = call("wait", *asked, "--count", "2", *PAST)
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("all 2 events came in ")
+    assert result.err.splitlines()[-1].endswith(f"; failed: {named}")
+
+
+def test_what_is_missing_beside_a_process_is_named_as_it_was_written(call: Call) -> None:
+    line = call("wait", "x", "--pid", "1", *SOON).err.splitlines()[-1]
+    assert ": 0 of 2 clauses met; missing 'event_type=\"x\"', --pid 1" in line
+    alone = call("wait", "--all-of", "x=1", *SOON).err.splitlines()[-1]
+    assert ": 0 of 1 clause met; missing --all-of 'x=1'" in alone
 
 
 def test_a_wait_that_met_something_goes_on_from_before_it(call: Call) -> None:

@@ -10,6 +10,7 @@ from waitbus.cli.options import SINCE, argument, json_option
 from waitbus.client import bookmarks
 from waitbus.client.start import NOW
 from waitbus.errors import EXIT_NO, InvalidCursor, LogError
+from waitbus.quantities import say_count
 from waitbus.store import shared
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _place(log: Log, name: str) -> dict[str, Any]:
 
 def _in_words(place: dict[str, Any]) -> str:
     behind = place["behind"]
-    count = "up to date" if not behind else f"{behind:,} event{'s' if behind > 1 else ''} to come"
+    count = "up to date" if not behind else f"{say_count(behind, 'event')} to come"
     return {
         "ok": count,
         "gap": f"{count}; events behind it were pruned (gap)",

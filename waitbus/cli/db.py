@@ -18,7 +18,7 @@ from waitbus.cli.status import tidy
 from waitbus.errors import EXIT_NO, InvalidValue, LogCorrupt
 from waitbus.ops.log_facts import LogFacts, check, facts, reading
 from waitbus.paths import absolute, log_path
-from waitbus.quantities import say_size, say_time
+from waitbus.quantities import say_count, say_size, say_time
 from waitbus.store import migrations
 
 if TYPE_CHECKING:
@@ -231,8 +231,8 @@ def _pruned(done: Pruned, *, dry_run: bool) -> str:
     if not done.rows and not done.payloads:
         text = "nothing to prune"
     else:
-        payloads = f" and {done.payloads:,} payload{'s' * (done.payloads != 1)}" if done.payloads else ""
-        text = f"{verb} {done.rows:,} event{'s' * (done.rows != 1)}{payloads}, {about}{say_size(done.bytes)}"
+        payloads = f" and {say_count(done.payloads, 'payload')}" if done.payloads else ""
+        text = f"{verb} {say_count(done.rows, 'event')}{payloads}, {about}{say_size(done.bytes)}"
     tail = f"; the file has {say_size(done.file_bytes)}" if done.vacuumed else ""
     return f"{text}; {done.left:,} left, {about}{say_size(done.live_bytes)} in use{tail}"
 
@@ -288,7 +288,7 @@ def import_(old: Path | None, as_json: bool) -> int:
 
 
 def _imported(done: Imported) -> str:
-    text = f"{done.inserted:,} event{'s' * (done.inserted != 1)} brought over"
+    text = f"{say_count(done.inserted, 'event')} brought over"
     known = f"{done.known:,} here already" if done.known else ""
     refused = f"{len(done.refused):,} left out" if done.refused else ""
     return ", ".join(part for part in (text, known, refused) if part)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from waitbus.quantities import say_count
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -35,20 +37,32 @@ def named(option: str, clause: Clause) -> str:
     return clause.text if clause.text.startswith("--") else f"{option} '{clause.text}'".lstrip()
 
 
+def _as_typed(plan: Plan, clause: Clause) -> str:
+    return named(plan.options.get(clause, ""), clause)
+
+
+def _met(outcome: Outcome, plan: Plan) -> str:
+    return f"{outcome.met_count:,} of {say_count(plan.total, 'clause')}"
+
+
 def _all_met(outcome: Outcome, plan: Plan, clause: Clause, waited: str) -> str:
     if outcome.met_count < plan.total:
-        return f"failed: {named('--all-of', clause)}, {outcome.met_count} of {plan.total} clauses met after {waited}"
-    failed = [named("--all-of", one) for one in plan.failed]
-    what = "events came in" if plan.count > 1 else "clauses met after"
-    return f"all {plan.total} {what} {waited}{'; failed: ' if failed else ''}{', '.join(failed)}"
+        return f"failed: {_as_typed(plan, clause)}, {_met(outcome, plan)} met after {waited}"
+    failed = [_as_typed(plan, one) for one in plan.failed]
+    what = (
+        f"{say_count(plan.total, 'event')} came in"
+        if plan.count > 1
+        else f"{say_count(plan.total, 'clause')} met after"
+    )
+    return f"all {what} {waited}{'; failed: ' if failed else ''}{', '.join(failed)}"
 
 
 def _missing(outcome: Outcome, plan: Plan, predicate: Predicate | None, passed_by: PassedBy) -> str:
     if plan.count > 1:
-        return f"{outcome.met_count} of {plan.count} events came"
+        return f"{outcome.met_count:,} of {say_count(plan.count, 'event')} came"
     if plan.all_of:
-        missing = ", ".join(named("--all-of", clause) for clause in plan.open)
-        return f"{outcome.met_count} of {plan.total} clauses met; missing {missing}"
+        missing = ", ".join(_as_typed(plan, clause) for clause in plan.open)
+        return f"{_met(outcome, plan)} met; missing {missing}"
     if predicate is None:
         option, clauses = ("--first-of", plan.first_of) if plan.first_of else ("--fail-on", plan.fail_on)
         return f"nothing of {' or '.join(named(option, clause) for clause in clauses)}{passed_by(())}"

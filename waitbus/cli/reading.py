@@ -12,7 +12,7 @@ from waitbus.cli.options import Quantity, option
 from waitbus.errors import InvalidCursor
 from waitbus.events import NAME, NAME_MAX
 from waitbus.predicate import Predicate, Term, Wanted
-from waitbus.quantities import DURATION_MAX_S
+from waitbus.quantities import DURATION_MAX_S, say_count
 
 if TYPE_CHECKING:
     import click
@@ -176,4 +176,4 @@ def told(notice: Note | Gap) -> None:
 
 def passed_by(count: int) -> str:
     """Why a reader who has a filter saw nothing."""
-    return f"filtered, {count:,} other event{'s' if count > 1 else ''} passed by"
+    return f"filtered, {say_count(count, 'other event')} passed by"

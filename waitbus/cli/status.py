@@ -12,7 +12,7 @@ from waitbus.cli.options import json_option
 from waitbus.errors import EXIT_LOG
 from waitbus.ops.log_facts import RATE_WINDOW
 from waitbus.ops.status import Bus, Daemon, LogState, Status, Waiting, gather
-from waitbus.quantities import say_duration, say_size, say_time
+from waitbus.quantities import say_count, say_duration, say_size, say_time
 from waitbus.render import neutral
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _log(log: LogState, at: float, config: Config) -> str:
 
 
 def _contents(facts: LogFacts, at: float) -> Iterator[str]:
-    yield f"{facts.rows:,} event{'s' * (facts.rows != 1)}"
+    yield say_count(facts.rows, "event")
     yield say_size(facts.bytes + facts.wal_bytes)
     if facts.rows:
         yield f"oldest {_ago(at - facts.first_at_ms / 1000)}"
@@ -131,7 +131,7 @@ def _kept(config: Config) -> str:
 def _bus(bus: Bus, daemon: Daemon) -> str:
     if daemon.state in ("running", "other_log"):
         lagging = f"{bus.lagging:,} lagging" if bus.lagging else "none lagging"
-        return f"{bus.subscribers:,} subscriber{'s' * (bus.subscribers != 1)}, {lagging}"
+        return f"{say_count(bus.subscribers, 'subscriber')}, {lagging}"
     if bus.by_log:
         return f"{bus.by_log:,} waiting by the log itself"
     return "nobody waits" if daemon.state == "absent" else "unknown"
@@ -143,7 +143,7 @@ def _waiter(one: Waiting, at: float) -> str:
         neutral(one.command),
         neutral(_wanted(one.predicate)),
         say_duration(max(0.0, at - one.since / 1e9), parts=1),
-        f"{one.lag:,} events behind" if one.lag else "",
+        f"{say_count(one.lag, 'event')} behind" if one.lag else "",
     ]
     return "  ".join(part for part in parts if part)
 

@@ -13,7 +13,7 @@ from waitbus.client.steps import Gap
 from waitbus.errors import LogError, PathError
 from waitbus.events import EventFrame
 from waitbus.paths import here
-from waitbus.quantities import say_duration
+from waitbus.quantities import say_count, say_duration
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -191,7 +191,7 @@ class Teller:
         except (LogError, PathError):
             return ""
         of = f"{' or '.join(sources)} " if sources else ""
-        return f" ({count:,} {of}event{'' if count == 1 else 's'} passed by)"
+        return f" ({say_count(count, f'{of}event')} passed by)"
 
     # -- pieces --------------------------------------------------------------------------------------------------------
 

@@ -95,6 +95,8 @@ class Plan:
     none_of: tuple[Clause, ...] = ()
     fail_on: tuple[Clause, ...] = ()
     states: dict[Clause, State] = attrs.field(factory=dict)
+    options: dict[Clause, str] = attrs.field(factory=dict)
+    """Behind which option a clause was written, wherever it is kept; the others are options themselves, or terms."""
     count: int = 1
     in_order: bool = False
     fail_fast: bool = False
@@ -132,6 +134,7 @@ class Plan:
         """
         first, every = _clauses(first_of, "first_of"), _clauses(all_of, "all_of")
         _refuse_together(predicate, first, every)
+        options = {**dict.fromkeys(first, "--first-of"), **dict.fromkeys(every, "--all-of")}
         if predicate is not None:
             every = (Clause(predicate.describe(), predicate),)
         kept = dict(states)
@@ -141,6 +144,7 @@ class Plan:
             none_of=_clauses(none_of, "none_of"),
             fail_on=_clauses(fail_on, "fail_on"),
             states=kept,
+            options=options,
             count=count,
             in_order=in_order,
             fail_fast=fail_fast,
