@@ -25,6 +25,7 @@ from waitbus.client import bookmarks, feed, git
 from waitbus.client.session import Gap
 from waitbus.errors import WaitbusError
 from waitbus.events import make_event_id, parse_event_id
+from waitbus.ops import setup
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
 from waitbus.sources import pidfd
@@ -287,6 +288,16 @@ def _service(home: Path) -> object:
         return pidfd.open_pidfd(os.getpid())
 
 
+@provokes(errors.FileUnwritable, "{home}/c/config.toml cannot be written: File name too long", "WAITBUS_CONFIG_DIR")
+def _file(home: Path) -> object:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(36, "File name too long")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("waitbus.whole.write", refused)
+        return list(setup.prepare())
+
+
 @provokes(errors.InvalidPid, "0 is not a process id", "a positive number")
 def _pid(home: Path) -> None:
     pidfd.check_pid(0)
@@ -369,8 +380,9 @@ def test_invalid_values_are_value_errors_and_loops_runtime_errors() -> None:
     assert issubclass(errors.RunningLoopError, RuntimeError)
     assert issubclass(errors.BroadcastConnectionError, OSError)
     assert all(
-        issubclass(kind, errors.LogError) == (kind.exit_code in (74,)) or kind is errors.SQLiteTooOld
+        issubclass(kind, errors.LogError) == (kind.exit_code == 74)
         for kind in classes()
+        if kind not in (errors.SQLiteTooOld, errors.FileUnwritable)
     )
 
 

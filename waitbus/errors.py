@@ -197,6 +197,15 @@ class ServiceMissing(WaitbusError):
     exit_code = EXIT_UNAVAILABLE
 
 
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+class FileUnwritable(WaitbusError):
+    """A file that a command was to write cannot be written; it is as it was."""
+
+    exit_code = EXIT_LOG
+
+
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 

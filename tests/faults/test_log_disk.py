@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import support
 from tests.logs import event, finish, is_sound, names, python, rows
 from waitbus.errors import LogFull, LogReadOnly, LogUnavailable
 from waitbus.paths import log_path
@@ -18,6 +19,7 @@ from waitbus.producer import emit
 from waitbus.store import Log
 from waitbus.store.shared import shared
 
+Cli = Callable[..., support.Result]
 CANNOT = "cannot mount a tmpfs here"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to become another user")
 
@@ -232,3 +234,46 @@ def test_no_file_handle_left_is_said(home: Path) -> None:
     assert str(log_path()) in caught.value.message
     assert emit(event("c")).inserted
     assert names(log_path()) == ["a", "c"]
+
+
+# -- other files that commands write -----------------------------------------------------------------------------------
+
+
+def test_a_file_that_a_full_disk_does_not_take_is_not_there_by_half(small_disk: Callable[..., Path], cli: Cli) -> None:
+    place = small_disk(64)
+    fill(place, leave=0)
+    before = sorted(place.iterdir())
+    done = cli("config", "schema", "--out", str(place / "new.json"))
+    assert done == (
+        74,
+        "",
+        f"error: {place}/new.json cannot be written: No space left on device\nhint: leave --out away to print it\n",
+    )
+    assert sorted(place.iterdir()) == before
+
+
+def test_a_file_that_was_there_outlives_a_full_disk(small_disk: Callable[..., Path], cli: Cli) -> None:
+    place = small_disk(64)
+    (place / "old.json").write_text("mine")
+    fill(place)
+    done = cli("config", "schema", "--out", str(place / "old.json"))
+    assert done.code == 74
+    assert (place / "old.json").read_text() == "mine"
+    assert len(list(place.iterdir())) == 2
+
+
+def test_a_configuration_that_a_full_disk_does_not_take_is_not_there(
+    small_disk: Callable[..., Path], cli: Cli, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    place = small_disk(64)
+    monkeypatch.setenv("WAITBUS_CONFIG_DIR", str(place / "c"))
+    monkeypatch.setenv("WAITBUS_STATE_DIR", str(home / "elsewhere"))
+    (place / "c").mkdir(mode=0o700)
+    fill(place)
+    done = cli("init")
+    assert done.code == 74
+    assert done.err == (
+        f"error: {place}/c/config.toml cannot be written: No space left on device\n"
+        "hint: make space, or set WAITBUS_CONFIG_DIR\n"
+    )
+    assert list((place / "c").iterdir()) == []

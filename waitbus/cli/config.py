@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from waitbus import whole
 from waitbus.cli import output
 from waitbus.cli.command import group
 from waitbus.cli.options import argument, json_option, option, quiet_option
 from waitbus.cli.status import tidy
-from waitbus.errors import EXIT_USAGE, ConfigError
+from waitbus.errors import EXIT_USAGE, ConfigError, FileUnwritable
 from waitbus.ops.config_schema import json_schema, line, toml_example
 from waitbus.ops.settings import Finding, Judgement, in_force, judge
 from waitbus.paths import config_path
@@ -108,12 +109,18 @@ def schema(form: str, out: Path | None) -> int:
     if out is None:
         output.data(text.removesuffix("\n"))
         return 0
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}", hint="leave --out away to print it") from None
+    _write(out, text)
     output.talk(f"wrote {out}")
     return 0
+
+
+def _write(out: Path, text: str) -> None:
+    try:
+        whole.write(out, text.encode(), mode=0o666)
+    except OSError as error:
+        is_slip = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        kind = ConfigError if is_slip else FileUnwritable
+        raise kind(f"{out} cannot be written: {error.strerror}", hint="leave --out away to print it") from None
 
 
 @config.command("show", examples=[("waitbus config show", 0), ("waitbus config show --json", 0)])

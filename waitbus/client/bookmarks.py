@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from waitbus import whole
 from waitbus.errors import InvalidCursor, InvalidName
 from waitbus.events import parse_event_id
 from waitbus.paths import cursors_dir, own_directory
@@ -76,13 +77,7 @@ def _named(name: str, path: Path) -> Iterator[None]:
 
 def _make(path: Path, line: bytes) -> None:
     own_directory(path.parent)
-    fresh = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    fd = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, line)
-    finally:
-        os.close(fd)
-    os.replace(fresh, path)
+    whole.write(path, line)
 
 
 def delete(name: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from waitbus import paths
-from waitbus.errors import ConfigError, LogReadOnly, LogUnavailable
+from waitbus import paths, whole
+from waitbus.errors import FileUnwritable, LogReadOnly, LogUnavailable
 from waitbus.ops.config_schema import toml_example
 from waitbus.ops.log_facts import is_there
 from waitbus.store import shared
@@ -35,7 +34,7 @@ def prepare(*, dry_run: bool = False) -> Iterator[Step]:
 
     Raises:
       PathError, LogError: a folder is somebody else's or cannot be made, or the log cannot be opened.
-      ConfigError: the config file cannot be written.
+      FileUnwritable: the config file cannot be written.
     """
     folders = (paths.state_dir(), paths.bells_dir(), paths.cursors_dir(), paths.runtime_dir(), paths.config_dir())
     for folder in dict.fromkeys(folders):
@@ -88,19 +87,12 @@ def _config(path: Path, dry_run: bool) -> str:
         return "there"
     if dry_run:
         return "made"
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(toml_example(), encoding="utf-8")
-        fresh.chmod(0o600)
-        # A link and not a rename: whoever wrote the file in the meantime keeps it.
-        os.link(fresh, path)
+        whole.write(path, toml_example().encode(), replace=False)
     except FileExistsError:
         return "there"
     except OSError as error:
-        raise ConfigError(
+        raise FileUnwritable(
             f"{path} cannot be written: {error.strerror}", hint="make space, or set WAITBUS_CONFIG_DIR"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
     return "made"
