@@ -166,7 +166,7 @@ def said(row: dict[str, Any], err: str, home: Path) -> tuple[str, str]:
 def test_bad_input(
     row: dict[str, Any], home: Path, here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exactly these sentences, this exit code, nothing on stdout but what ends the lines for an agent, no event, and no file that was not there."""
+    """Exactly these sentences, this exit code, no talk on stdout, no event, and no file that was not there."""
     prepared(row, home, monkeypatch)
     argv = shlex.split(filled(row["argv"], row, home))
     want = tuple(filled(row[key], row, Path("HOME")) for key in ("error", "hint"))

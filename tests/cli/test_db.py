@@ -166,6 +166,25 @@ def test_info_says_what_the_log_is(cli: Cli, log: Path) -> None:
     assert told["check"] is None
 
 
+def test_what_is_said_of_pruning_is_what_the_schema_says(cli: Cli, home: Path, log: Path) -> None:
+    """Above the mark nothing is missing; up to it only imported events are left."""
+    old_log.make(home / "github.db", 3)
+    cli("db", "import", str(home / "github.db"))
+    cli("emit", "x")
+    cli("emit", "x")
+    cli("db", "prune", "--max-age", "1ms")
+    told = checked("db-info", cli("db", "info", "--json").out)
+    with logs.look(log) as db:
+        left = [seq for (seq,) in db.execute("SELECT seq FROM events ORDER BY seq")]
+    assert left == [11, 12, 13, 15]
+    assert (told["pruned_to"], told["first_seq"], told["last_seq"], told["rows"]) == (14, 11, 15, 4)
+    about = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / "db-info.json").read_text())["properties"]
+    assert about["pruned_to"]["description"] == (
+        "The newest seq that was pruned; 0: nothing was. Above it no event is missing;"
+        " up to it there are only those that were imported, if any."
+    )
+
+
 def test_what_is_in_use_may_be_more_than_the_file_has(cli: Cli, log: Path) -> None:
     """The journal holds some of it."""
     producer.emit(EventInsert(source="agent", event_type="x", payload_json='"' + 50_000 * "x" + '"'))
