@@ -122,8 +122,8 @@ def test_with_a_daemon_and_who_waits(cli: Cli, spawn: Callable[..., subprocess.P
         "daemon    running TIME, pid PID, by hand, waitbus VERSION\n"
         "log       ~/s/events.db, 1 event, SIZE, oldest AGE, RATE events/min, TIME or SIZE kept\n"
         "bus       2 subscribers, none lagging\n"
-        'waiting   pid PID  python  name="build" on process  TIME\n'
-        "          pid PID  python  everything  TIME\n"
+        'waiting   pid PID  python  name="build" on process  seq 1  for TIME\n'
+        "          pid PID  python  everything  seq 1  for TIME\n"
     )
     assert told["daemon"]["state"] == "running"
     assert told["daemon"]["pid"] == daemon.pid
@@ -133,11 +133,12 @@ def test_with_a_daemon_and_who_waits(cli: Cli, spawn: Callable[..., subprocess.P
 
 
 def test_waiters_beyond_twenty_are_counted() -> None:
-    waiting = tuple(Waiting(n, "worker", "", 0, 7 if n == 1 else 0, 0) for n in range(1, 26))
+    waiting = tuple(Waiting(n, "worker", "", 40 if n == 1 else 47, 7 if n == 1 else 0, 0) for n in range(1, 26))
     found = Status(0.0, Daemon("running", Path("/s")), LogState(Path("/l")), Bus(1234, 1), waiting, Config())
     lines = list(page.lines(found))
     assert "bus       1,234 subscribers, 1 lagging" in lines
-    assert "waiting   pid 1  worker  everything  0 ms  7 events behind" in lines
+    assert "waiting   pid 1  worker  everything  seq 40, 7 events behind  for 0 ms" in lines
+    assert "          pid 2  worker  everything  seq 47  for 0 ms" in lines
     assert lines[-1] == "          and 1,214 more"
 
 
@@ -157,7 +158,7 @@ def test_waiters_beyond_twenty_are_counted() -> None:
 def test_what_is_waited_for_reads_like_the_wait(terms: str, said: str) -> None:
     found = Waiting(1, "", terms, 0, 0, 0)
     status = Status(0.0, Daemon("running", Path("/s")), LogState(Path("/l")), Bus(1), (found,), Config())
-    assert list(page.lines(status))[-1] == f"waiting   pid 1  {said}  0 ms"
+    assert list(page.lines(status))[-1] == f"waiting   pid 1  {said}  seq 0  for 0 ms"
 
 
 def test_hostile_names_are_shown_and_not_obeyed() -> None:

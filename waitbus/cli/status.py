@@ -142,8 +142,8 @@ def _waiter(one: Waiting, at: float) -> str:
         f"pid {one.pid}" if one.pid else "pid unknown",
         neutral(one.command),
         neutral(_wanted(one.predicate)),
-        say_duration(max(0.0, at - one.since / 1e9), parts=1),
-        f"{say_count(one.lag, 'event')} behind" if one.lag else "",
+        f"seq {one.seq}" + (f", {say_count(one.lag, 'event')} behind" if one.lag else ""),
+        f"for {say_duration(max(0.0, at - one.since / 1e9), parts=1)}",
     ]
     return "  ".join(part for part in parts if part)
 
