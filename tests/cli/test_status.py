@@ -153,6 +153,8 @@ def test_waiters_beyond_twenty_are_counted() -> None:
         ('a=1, @source="pytest", @repo="o/r"', "a=1 on pytest in o/r"),
         ('@to="bob"', "everything to bob"),
         ('a=1, @source="x" | b=2', "a=1 on x or b=2"),
+        (f'head_sha="7f3a1b2{"0" * 33}"', 'head_sha="7f3a1b2…"'),
+        (f'head_sha^="7f3a1b2{"0" * 32}"', f'head_sha^="7f3a1b2{"0" * 32}"'),
     ],
 )
 def test_what_is_waited_for_reads_like_the_wait(terms: str, said: str) -> None:

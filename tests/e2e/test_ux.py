@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.bus import Daemon
 from tests.support import WAITBUS, read_until, run
 from waitbus.events import EventInsert
 from waitbus.producer import emit
@@ -24,6 +25,9 @@ NO_DAEMON = "waitbus: no daemon running; reading the log directly (start one wit
 MASKS = [
     (re.compile(r"\b0[0-9A-HJKMNP-TV-Z]{25}\b"), "ID"),
     (re.compile(r"\b[0-9]+(\.[0-9]+)? (ms|s|min)\b( [0-9]+ s\b)?"), "TIME"),
+    (re.compile(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) [0-9]{2}:[0-9]{2}\b"), "DAY"),
+    (re.compile(r"\b[0-9.]+ KiB\b"), "SIZE"),
+    (re.compile(r"\bwaitbus [0-9][0-9a-z.]*"), "waitbus VERSION"),
 ]
 
 
@@ -277,4 +281,46 @@ def test_telling_others(cli: Callable[..., Any]) -> None:
         0,
         ["ID  deploy_finished  success  env=staging version=1.4.2"],
         "",
+    )
+
+
+def test_looking_after_it(cli: Callable[..., Any], bus: Daemon, show: Callable[..., Shown]) -> None:
+    """Daemon, log, bus, then who waits for what, how far and for how long; there are no sources to show yet."""
+    run_of(213, "success", "0" * 40, summary="x")
+    wait = show("wait", "--sha", "7f3a1b2" + "0" * 33, "--repo", "octo/hello", "--timeout", "30m")
+    wait.until("armed")
+    on = show("on", "--source", "github", "--match", "conclusion=failure", "--loop", "--", "./triage.sh")
+    on.until("armed")
+    done = cli("status")
+    lines = [line.replace("oldest now", "oldest TIME ago") for line in masked(done.out)]
+    assert (done.code, done.err) == (0, "")
+    assert lines == [
+        f"daemon    running TIME, pid {bus.pid}, by hand, waitbus VERSION",
+        "log       ~/s/events.db, 1 event, SIZE, oldest TIME ago, 0.2 events/min, 30 d or 1 GiB kept",
+        "bus       2 subscribers, none lagging",
+        f'waiting   pid {wait.child.pid}  waitbus wait  head_sha="7f3a1b2…", event_type="workflow_run",'
+        ' event_type="workflow_job" on github in octo/hello  seq 1  for TIME',
+        f'          pid {on.child.pid}  waitbus on  conclusion="failure" on github  seq 1  for TIME',
+    ]
+
+
+def test_looking_after_it_without_a_daemon(cli: Callable[..., Any]) -> None:
+    run_of(213, "success", "0" * 40)
+    lines = [line.replace("oldest now", "oldest TIME ago") for line in masked(cli("status").out)]
+    assert lines == [
+        "daemon    not running (start one with `waitbus serve`)",
+        "log       ~/s/events.db, 1 event, SIZE, oldest TIME ago, 0.2 events/min, 30 d or 1 GiB kept",
+        "bus       nobody waits",
+    ]
+
+
+def test_a_second_daemon(cli: Callable[..., Any], bus: Daemon) -> None:
+    done = cli("serve")
+    assert (done.code, done.out, masked(done.err)) == (
+        2,
+        "",
+        [
+            f"error: a waitbus daemon is already running (pid {bus.pid}, since DAY, by hand)",
+            f"hint: `waitbus status` shows it; `kill {bus.pid}` ends it",
+        ],
     )

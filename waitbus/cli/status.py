@@ -149,6 +149,7 @@ def _waiter(one: Waiting, at: float) -> str:
 
 
 _OPTION = re.compile(r'(?:, )?@(source|repo|to)="([^"]*)"')
+_COMMIT = re.compile(r'"([0-9a-f]{7})[0-9a-f]{33}"')
 _WORDS = {"source": "on", "repo": "in", "to": "to"}
 
 
@@ -157,7 +158,7 @@ def _wanted(predicate: str) -> str:
     alternatives = []
     for terms in predicate.split(" | "):
         options = [f"{_WORDS[name]} {value}" for name, value in _OPTION.findall(terms)]
-        plain = _OPTION.sub("", terms).removeprefix(", ")
+        plain = _COMMIT.sub(r'"\1…"', _OPTION.sub("", terms).removeprefix(", "))
         alternatives.append(" ".join([*([plain] if plain not in ("", "*") else ["everything"]), *options]))
     return " or ".join(alternatives)
 
