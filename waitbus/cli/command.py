@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from waitbus import interrupt
 from waitbus.cli import output
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,6 +104,10 @@ class Command(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # click's parser leaves it out of some, and the hint would name no command
             raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        interrupt.become_exception()
+        return super().invoke(ctx)
 
     def _parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if self.tail is None:

@@ -11,6 +11,7 @@ from waitbus import handles
 from waitbus.cli import output
 from waitbus.cli.command import Usage, near, parameter_name, see_help
 from waitbus.errors import EXIT_LOG, EXIT_NO, EXIT_USAGE, WaitbusError
+from waitbus.interrupt import EXIT_INTERRUPTED
 
 OPTION_CUTOFF = 0.7
 """How alike two options are of which one was meant: `--count` is no slip for `--cond`."""
@@ -28,11 +29,7 @@ def failure_of(error: BaseException) -> Failure | int | None:
     """The failure that `error` stands for, a bare exit code where nothing is to be said, or None for a bug of ours."""
     leaves = list(_leaves(error))
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
-        return (
-            output.EXIT_INTERRUPTED
-            if all(isinstance(leaf, KeyboardInterrupt | WaitbusError) for leaf in leaves)
-            else None
-        )
+        return EXIT_INTERRUPTED if all(isinstance(leaf, KeyboardInterrupt | WaitbusError) for leaf in leaves) else None
     if all(isinstance(leaf, WaitbusError) or handles.ran_out(leaf) for leaf in leaves) or len(leaves) == 1:
         # Several of ours at once have one cause (a daemon gone, a disk full): the first is it.
         return _single(leaves[0])
@@ -55,7 +52,7 @@ def _single(error: BaseException) -> Failure | int | None:
         case click.ClickException():
             return Failure(_sentence(error.format_message()), see_help(None), EXIT_USAGE)
         case click.Abort():
-            return output.EXIT_INTERRUPTED
+            return EXIT_INTERRUPTED
         case SystemExit():
             return error.code if isinstance(error.code, int) else EXIT_NO if error.code else 0
     return None

@@ -13,13 +13,13 @@ import os
 import sys
 
 from waitbus.errors import EXIT_LOG, EXIT_NO, WaitbusError
+from waitbus.interrupt import EXIT_INTERRUPTED
 
 TYPE_CHECKING = False  # typing is 8 ms; mypy knows the name by itself
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn, TextIO
 
-EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 SENTENCE_MAX = 1000
 """Characters of an error or a hint."""

@@ -12,6 +12,7 @@ import click
 from waitbus.cli import output
 from waitbus.cli.lazy import root
 from waitbus.errors import EXIT_BUG
+from waitbus.interrupt import EXIT_INTERRUPTED
 
 
 def run(args: Sequence[str], program: click.Group | None = None) -> int:
@@ -36,7 +37,7 @@ def failed(error: BaseException, args: Sequence[str]) -> int:
     if found is None:
         return _bug(error, args)
     if isinstance(found, int):
-        return output.interrupted() if found == output.EXIT_INTERRUPTED else found
+        return output.interrupted() if found == EXIT_INTERRUPTED else found
     return output.fail(found.message, found.hint, found.exit_code)
 
 
