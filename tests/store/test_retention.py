@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,8 @@ def test_a_chunk_that_took_long_makes_the_next_one_smaller(log: Log, monkeypatch
     took = iter([1.0] * 10 + [0.0] * 10)
     clock = [0.0]
 
-    def prune(log: Log, keep: Retention, chunk: int) -> int:
+    def prune(log: Log, keep: Retention, chunk: int, locked: Callable[[], None]) -> int:
+        locked()
         clock[0] += next(took)
         return chunk
 
@@ -312,6 +314,22 @@ def test_a_chunk_that_took_long_makes_the_next_one_smaller(log: Log, monkeypatch
     assert sizes[:3] == [200, 100, 50]
     assert min(sizes) == retention.CHUNK_MIN
     assert sizes[-1] == retention.CHUNK
+
+
+def test_waiting_for_the_write_lock_makes_no_chunk_smaller(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would make the wait longer: with more chunks, pruning beside writers that never pause took minutes."""
+    fill(log, [40 * DAY] * 1000)
+    clock, write = [0.0], log.write
+
+    def waited(work: Callable[[Any], int]) -> int:
+        clock[0] += 1.0
+        return write(work)
+
+    monkeypatch.setattr(log, "write", waited)
+    monkeypatch.setattr("waitbus.store.retention.time.monotonic", lambda: clock[0])
+    pruner = Pruner(log, Retention(max_age=30 * DAY))
+    assert [pruner.step() for _ in range(3)] == [retention.CHUNK] * 3
+    assert pruner.chunk == retention.CHUNK
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from waitbus.store.rows import ROW_BYTES, facts, meta, seq_before
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
     from waitbus.config import RetentionTable
     from waitbus.store.log import Log
@@ -78,37 +79,62 @@ class Pruner:
     chunk: int = CHUNK
     is_behind: bool = False
     """Whether the log is larger than it may be by a tenth: whoever writes is faster than whoever prunes with pauses."""
+    _locked_at: float = 0.0
 
     def step(self) -> int:
         """One chunk of rows, or else of payloads; how many, 0 where nothing is left to do."""
-        began = time.monotonic()
-        done = prune_chunk(self.log, self.keep, chunk=self.chunk) or strip_payloads(
-            self.log, self.keep, chunk=self.chunk
+        done = prune_chunk(self.log, self.keep, chunk=self.chunk, locked=self._locked) or strip_payloads(
+            self.log, self.keep, chunk=self.chunk, locked=self._locked
         )
-        took = time.monotonic() - began
-        if took > LONG:
-            self.chunk = max(CHUNK_MIN, self.chunk // 2)
-        elif took < SHORT:
-            self.chunk = min(CHUNK, self.chunk * 2)
+        if done:
+            self._adapt(time.monotonic() - self._locked_at)
         cap = self.keep.max_bytes
         self.is_behind = cap is not None and self.log.use(live_bytes) > cap * BEHIND
         return done
 
+    def _locked(self) -> None:
+        # Not when the step began: who has to wait for the lock would prune in ever smaller chunks, and wait the more often.
+        self._locked_at = time.monotonic()
 
-def prune_chunk(log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK) -> int:
-    """Delete one chunk of what `keep` lets go, in one short transaction; returns how many rows (0: nothing is left to do)."""
+    def _adapt(self, held: float) -> None:
+        if held > LONG:
+            self.chunk = max(CHUNK_MIN, self.chunk // 2)
+        elif held < SHORT:
+            self.chunk = min(CHUNK, self.chunk * 2)
+
+
+def _nobody() -> None: ...
+
+
+def prune_chunk(
+    log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK, locked: Callable[[], None] = _nobody
+) -> int:
+    """Delete one chunk of what `keep` lets go, in one short transaction; returns how many rows (0: nothing is left to do).
+
+    `locked` is told when the write lock is held.
+    """
     at = time.time() if now is None else now
     doomed = log.read(lambda db: _doomed(db, keep, at, chunk))
-    return 0 if doomed is None else log.write(lambda db: _delete(db, doomed))
+    return 0 if doomed is None else _write(log, locked, lambda db: _delete(db, doomed))
 
 
-def strip_payloads(log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK) -> int:
-    """Drop the payloads of one chunk of rows older than `keep.payload_age`; the rows stay."""
+def strip_payloads(
+    log: Log, keep: Retention, *, now: float | None = None, chunk: int = CHUNK, locked: Callable[[], None] = _nobody
+) -> int:
+    """Drop the payloads of one chunk of rows older than `keep.payload_age`; the rows stay. `locked` as above."""
     if keep.payload_age is None:
         return 0
     before = int(((time.time() if now is None else now) - keep.payload_age) * 1000)
     last = log.read(lambda db: _last_of_chunk(db, meta(db, "payload_pruned_to"), seq_before(db, before), chunk))
-    return 0 if last is None else log.write(lambda db: _strip(db, last))
+    return 0 if last is None else _write(log, locked, lambda db: _strip(db, last))
+
+
+def _write(log: Log, locked: Callable[[], None], work: Callable[[sqlite3.Connection], int]) -> int:
+    def transaction(db: sqlite3.Connection) -> int:
+        locked()
+        return work(db)
+
+    return log.write(transaction)
 
 
 def live_bytes(db: sqlite3.Connection) -> int:
