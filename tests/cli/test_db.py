@@ -21,7 +21,7 @@ from waitbus.ops import prune as pruning
 from waitbus.ops.log_facts import facts
 from waitbus.store import Log, migrations
 from waitbus.store.migrations import Migration, migrate
-from waitbus.store.retention import Retention
+from waitbus.store.retention import CHUNK, Retention
 
 Cli = Callable[..., support.Result]
 PRODUCER = """
@@ -425,6 +425,54 @@ def test_vacuum_makes_the_file_smaller_and_the_log_stays_in_wal_mode(cli: Cli, h
     told = checked("db-info", cli("db", "info", "--check", "--json").out)
     assert (told["journal_mode"], told["check"]["ok"], told["rows"]) == ("wal", True, 10)
     assert cli("replay", "--since", "1h").code == 0
+
+
+def test_whoever_writes_faster_than_it_prunes_does_not_keep_it_from_ending(home: Path) -> None:
+    """What was there when it began is gone then; the rest is for the next one."""
+    path = home / "s" / "events.db"
+    fill(path, 1000)
+    done = pruning.prune(path, Retention(max_age=None, max_rows=10), told=lambda _: fill(path, 500))
+    assert 1000 <= done.rows < 1000 + CHUNK
+    assert done.left > 500
+
+
+def test_the_file_becomes_smaller_though_somebody_reads_for_a_while(
+    home: Path, spawn: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Whoever reads what was there before keeps it from being cut; it is tried again."""
+    path = home / "s" / "events.db"
+    fill(path, 3000, json.dumps("x" * 500))
+    before = path.stat().st_size
+    with logs.look(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchall()
+        child = spawn("db", "prune", "--max-rows", "10", "--vacuum")
+        support.eventually(lambda: rows_left(path) == 10)
+        reader.execute("ROLLBACK")
+        _, err = child.communicate(timeout=20)
+    assert (child.returncode, err) == (0, "")
+    assert path.stat().st_size < before / 10
+
+
+def test_a_file_that_cannot_be_made_smaller_is_said(cli: Cli, home: Path) -> None:
+    path = home / "s" / "events.db"
+    fill(path, 300)
+    with logs.look(path) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchall()
+        done = cli("db", "prune", "--max-rows", "10", "--vacuum")
+    assert (done.code, done.out) == (74, "")
+    assert done.err.splitlines()[0] == (
+        f"error: the log {path} is locked by another process"
+        " (which reads or writes it all the time, so the file was not made smaller)"
+    )
+    assert rows_left(path) == 10
+    assert logs.is_sound(path)
+
+
+def rows_left(path: Path) -> int:
+    with logs.look(path) as db:
+        return int(db.execute("SELECT count(*) FROM events").fetchone()[0])
 
 
 def test_it_works_while_a_daemon_and_a_producer_go_on(

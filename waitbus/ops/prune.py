@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,9 @@ import attrs
 from waitbus.ops.log_facts import facts, reading
 from waitbus.store import Log
 from waitbus.store.retention import Pruner, Retention, live_bytes
-from waitbus.store.rows import seq_before
+from waitbus.store.rows import meta, seq_before
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -50,21 +50,25 @@ def plan(path: Path, keep: Retention) -> Pruned:
 
 
 def prune(path: Path, keep: Retention, *, vacuum: bool = False, told: Callable[[int], None] | None = None) -> Pruned:
-    """Prune chunk by chunk until nothing is left to do, beside whoever uses the log; `told` hears of the rows so far.
+    """Prune chunk by chunk until nothing is left to do, or all that was there when it began is gone: whoever writes as fast as
+    this prunes does not keep it from ending. `told` hears of the rows so far.
 
     `vacuum` rewrites the file without its free pages. That takes the write lock for as long as it lasts.
 
     Raises:
-      LogError: there is no log, or it cannot be written; what was pruned until then is pruned.
+      LogError: there is no log, or it cannot be written; what was pruned until then is pruned. LogBusy: for 5 s others left no
+        gap to write in, or to make the file smaller in.
     """
     before = facts(path)
     log = Log(path)
     try:
-        _rounds(Pruner(log, attrs.evolve(keep, payload_age=None)), told)
+        rows_only, payloads_only = attrs.evolve(keep, payload_age=None), Retention(None, None, keep.payload_age)
+        _rounds(Pruner(log, rows_only), "pruned_to", before.last_seq, told)
         payloads = log.read(lambda db: _payloads(db, keep, 0))
-        _rounds(Pruner(log, keep), None)
+        _rounds(Pruner(log, payloads_only), "payload_pruned_to", before.last_seq)
         if vacuum:
-            log.use(_vacuum)
+            log.use(lambda db: db.execute("VACUUM"))
+            log.use(_make_smaller)
     finally:
         log.close()
     after = facts(path)
@@ -74,19 +78,26 @@ def prune(path: Path, keep: Retention, *, vacuum: bool = False, told: Callable[[
     return Pruned(rows, payloads, freed, after.rows, after.live_bytes, after.bytes, vacuum)
 
 
-def _rounds(pruner: Pruner, told: Callable[[int], None] | None) -> None:
+def _rounds(pruner: Pruner, mark: str, upto: int, told: Callable[[int], None] | None = None) -> None:
     total = 0
-    while done := pruner.step():
+    while pruner.log.use(lambda db: meta(db, mark)) < upto and (done := pruner.step()):
         total += done
         if told is not None:
             told(total)
         time.sleep(PAUSE)
 
 
-def _vacuum(db: sqlite3.Connection) -> None:
-    # In WAL mode it stays in WAL mode; the copy goes through the WAL, which is then as long as the log itself.
-    db.execute("VACUUM")
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+def _make_smaller(db: sqlite3.Connection) -> None:
+    """In WAL mode VACUUM leaves its copy in the WAL; the file is cut when all of that is moved into it.
+
+    Beside a writer or a reader that does not succeed at once, which SQLite answers with a number and no error. As an error it is
+    waited for like any other.
+    """
+    is_busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0][0]
+    if is_busy:
+        error = sqlite3.OperationalError("which reads or writes it all the time, so the file was not made smaller")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
 
 
 def _expired(db: sqlite3.Connection, keep: Retention, first: int, last: int, rows: int) -> int:
