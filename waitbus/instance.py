@@ -42,8 +42,9 @@ class Lock:
         try:
             self._fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            hint = handles.HINT if handles.ran_out(error) else "mend its rights"
-            raise SocketUnavailable(f"cannot open {path}: {error.strerror}", hint=hint) from None
+            if handles.ran_out(error):
+                raise  # which the command line says in words, wherever it comes from
+            raise SocketUnavailable(f"cannot open {path}: {error.strerror}", hint="mend its rights") from None
         if not self._taken(path):
             os.close(self._fd)
             raise _running(holder.read(path), path)

@@ -50,6 +50,14 @@ def test_a_command_without_handles_says_so(cli: Callable[..., Any], line: str, c
             assert done.err.splitlines()[-1] == f"hint: {handles.HINT}", (limit, done)
 
 
+@pytest.mark.parametrize("limit", range(5, 13))
+def test_a_daemon_without_handles_says_so(limit: int) -> None:
+    """Also where it lacks one for its lock."""
+    done = limited(limit, "serve")
+    assert done.code == 74, done
+    assert done.err.splitlines()[-1] == f"hint: {handles.HINT}"
+
+
 def test_under_json_it_is_one_object(home: Path) -> None:
     done = limited(5, "emit", "x", "--json")
     assert done.code == 74
