@@ -87,7 +87,8 @@ def test_it_shows_what_it_says_in_time(cli: Cli, temp: Path, home: Path) -> None
     """Without a terminal; nothing on stderr; nobody's own log or folders are touched."""
     begun = time.monotonic()
     done = cli("demo")
-    assert time.monotonic() - begun < 15
+    # 3 s on a quiet machine; on one that has more to do than it has processors, everything takes so much longer.
+    assert time.monotonic() - begun < 15 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert (done.code, done.err) == (0, "")
     assert re.sub(r"\b[\d.]+ (ms|s)\b", "TIME", done.out) == SHOWN
     assert nothing_is_left(temp)
