@@ -36,6 +36,8 @@ _progress: dict[tuple[str, str], ProgressRule] = {
     ("github", "deployment_status"): "without_conclusion",
     ("docker", "docker_event"): "always",
     ("process", "process_started"): "always",
+    ("waitbus", "source_down"): "always",
+    ("waitbus", "source_up"): "always",
 }
 
 _ENTITIES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
