@@ -28,7 +28,7 @@ from waitbus.events import make_event_id, parse_event_id
 from waitbus.ops import setup
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
-from waitbus.sources import pidfd
+from waitbus.sources import loading, pidfd
 from waitbus.store import Log, migrations, query
 from waitbus.store.retention import Retention, prune_chunk
 
@@ -123,6 +123,11 @@ def _evaluator_broken(home: Path) -> object:
 @provokes(errors.UnknownSource, "no source 'pytset'", "known are")
 def _source(home: Path) -> object:
     return sources.source("pytset")
+
+
+@provokes(errors.SourceUnavailable, "source agent has nothing to run", "just wait for them")
+def _source_without_code(home: Path) -> object:
+    return loading.load(sources.source("agent"))
 
 
 @provokes(errors.ConfigError, "{home}/c/config.toml: unknown key 'heartbeat_secs'", "did you mean 'heartbeat_sec'?")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from waitbus.events import COLUMN_FIELDS
 
 if TYPE_CHECKING:
-    from waitbus.events import EventFrame
+    from waitbus.events import EventFrame, EventInsert
 
 Payload = str | bytes | None
 
@@ -71,6 +71,11 @@ class Document:
     def of_frame(cls, frame: EventFrame, payload: Payload | Callable[[], Payload] = None) -> Document:
         """The document of a frame; its payload does not travel and is read from the log through `payload`."""
         return cls(_FrameColumns(frame), frame.fields, payload)
+
+    @classmethod
+    def of_insert(cls, event: EventInsert) -> Document:
+        """The document of an event that is still to be written: all but `event_id` and `seq` is known."""
+        return cls(_InsertColumns(event), event.fields, event.payload_json)
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -152,6 +157,18 @@ class _FrameColumns(Columns):
         if key == "ingest_method":
             return self._frame.fields.get(key)
         return getattr(self._frame, key) if key in ROOT_KEYS else default
+
+
+class _InsertColumns(Columns):
+    __slots__ = ("_event",)
+
+    def __init__(self, event: EventInsert) -> None:
+        self._event = event
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "kind":
+            return "event"
+        return getattr(self._event, key, default) if key in ROOT_KEYS else default
 
 
 def walk(value: Any, name: str) -> Any:

@@ -138,6 +138,11 @@ def _http(event: Event) -> Said:
     return _about(event) or _text(fields, "subject"), _word(event), _text(fields, "type"), _text(fields, "url")
 
 
+def _waitbus(event: Event) -> Said:
+    fields = event.fields
+    return _about(event), event.event_type.removeprefix("source_"), _text(fields, "reason"), ""
+
+
 _WRITERS: dict[str, Callable[[Event], Said]] = {
     "github": _github,
     "alertmanager": _alertmanager,
@@ -147,6 +152,7 @@ _WRITERS: dict[str, Callable[[Event], Said]] = {
     "process": _process,
     "agent": _agent,
     "http": _http,
+    "waitbus": _waitbus,
 }
 
 _NOT_A_DETAIL = frozenset(

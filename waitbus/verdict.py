@@ -36,6 +36,8 @@ _progress: dict[tuple[str, str], ProgressRule] = {
     ("github", "deployment_status"): "without_conclusion",
     ("docker", "docker_event"): "always",
     ("process", "process_started"): "always",
+    ("waitbus", "source_down"): "always",
+    ("waitbus", "source_up"): "always",
 }
 
 _ENTITIES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
@@ -51,6 +53,8 @@ _ENTITIES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("fs", "fs_change"): ("path", ("path",)),
     ("process", "process_started"): ("process", ("pid",)),
     ("process", "process_exited"): ("process", ("pid",)),
+    ("waitbus", "source_down"): ("source", ("name",)),
+    ("waitbus", "source_up"): ("source", ("name",)),
 }
 """(source, event type) -> kind of entity, and the fields that may hold its id, the best one first."""
 

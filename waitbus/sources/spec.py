@@ -1,0 +1,111 @@
+"""A source's declaration: what it says of itself to everybody, before any code of it is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from waitbus.errors import InvalidName
+from waitbus.events import INT_FIELDS, NAME, NAME_MAX
+
+if TYPE_CHECKING:
+    from waitbus.verdict import ProgressRule
+
+
+_TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", list: "texts", tuple: "texts"}
+
+
+def _words(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(given)
+
+
+def _set(given: Iterable[str]) -> frozenset[str]:
+    return frozenset(given)
+
+
+def _read_only(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(given))
+
+
+def _vocabulary(given: Mapping[str, Iterable[str]]) -> Mapping[str, tuple[str, ...]]:
+    return MappingProxyType({key: tuple(words) for key, words in given.items()})
+
+
+def _check_name(what: str, value: object) -> None:
+    if not isinstance(value, str) or not NAME.match(value) or len(value) > NAME_MAX:
+        raise InvalidName(
+            f"{what} {value!r} is not a name", hint=f"a name is a-z, then a-z, 0-9 and _, {NAME_MAX} characters at most"
+        )
+
+
+def _name(_: SourceSpec, field: attrs.Attribute[str], value: str) -> None:
+    _check_name(field.name, value)
+
+
+def _event_types(spec: SourceSpec, _: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    if not value:
+        raise InvalidName(f"source {spec.name!r} declares no event type", hint="a source has one at least")
+    for event_type in value:
+        _check_name("event_type", event_type)
+
+
+def _subset(spec: SourceSpec, field: attrs.Attribute[frozenset[str]], value: frozenset[str]) -> None:
+    if unknown := sorted(value - set(spec.event_types)):
+        raise InvalidName(
+            f"source {spec.name!r}: {field.name} names {unknown[0]!r}, which is none of its event types",
+            hint=f"its event types are {' '.join(spec.event_types)}",
+        )
+
+
+@attrs.frozen(kw_only=True)
+class SourceSpec:
+    """A source's declaration.
+
+    Raises:
+      InvalidName: a name is not `[a-z][a-z0-9_]*`, or `progress`/`concludes` names a type that is not declared.
+    """
+
+    name: str = attrs.field(validator=_name)
+    event_types: tuple[str, ...] = attrs.field(converter=_words, validator=_event_types)
+    about: str = ""
+    """One sentence for `source list`."""
+    progress: frozenset[str] = attrs.field(factory=frozenset, converter=_set, validator=_subset)
+    """Event types that are progress whatever they carry: they end a wait only where it names them."""
+    concludes: frozenset[str] = attrs.field(factory=frozenset, converter=_set, validator=_subset)
+    """Event types that are progress for as long as they have no conclusion."""
+    fields: Mapping[str, str] = attrs.field(factory=dict, converter=_read_only, hash=False)
+    """Key of `fields` -> what it holds, in a few words, with its unit."""
+    types: Mapping[str, str] = attrs.field(factory=dict, converter=_read_only, hash=False)
+    """Key of `fields` -> `integer`, `number`, `boolean`, `text` or `texts`, where neither the key nor the example says it."""
+    natural_key: str = ""
+    """The form of its delivery ids, in which two watchers of one thing agree."""
+    vocabulary: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_vocabulary, hash=False)
+    """Key -> the words it may have, where they are few: `action`, `status`, `conclusion`, ..."""
+    example: Mapping[str, Any] = attrs.field(factory=dict, converter=_read_only, hash=False)
+    """The keywords of one `EventInsert` that shows what its events are like."""
+    matches: tuple[str, ...] = attrs.field(default=(), converter=_words)
+    """Terms that people would write behind `--match`; the example matches one of them at least."""
+    embeddable: bool = False
+    """Whether a wait may run the source by itself where nobody else does."""
+    implementation: str = ""
+    """`module:Class` of its `contract.Source`, made from its settings; empty where nothing is run (rows come in otherwise)."""
+    settings: str = ""
+    """`module:Class` of what may stand in its table of the configuration, a `contract.SourceSettings`. The module is imported by
+    `config` and `source show` too: what may be missing or is large is imported elsewhere."""
+
+    def type_of(self, key: str) -> str:
+        """What a key of `fields` holds: `integer`, `number`, `boolean`, `text`, `texts`."""
+        if key in self.types:
+            return str(self.types[key])
+        if key in INT_FIELDS:
+            return "integer"
+        given = {**self.example.get("fields", {}), **self.example}
+        return _TYPES.get(type(given.get(key)), "text")
+
+    def progress_rules(self) -> dict[str, ProgressRule]:
+        """The declaration in the words of `verdict`."""
+        rules: dict[str, ProgressRule] = dict.fromkeys(self.concludes, "without_conclusion")
+        return rules | dict.fromkeys(self.progress, "always")
