@@ -102,6 +102,20 @@ class RunningLoopError(WaitbusError, RuntimeError):
     """A synchronous call was made in the thread of a running event loop."""
 
 
+class TrioNeeded(WaitbusError, RuntimeError):
+    """A wait with sources of its own was asked for under another event loop than trio's."""
+
+
+class SourceUnavailable(WaitbusError):
+    """A source cannot be run here: it has nothing to run, or its code cannot be loaded."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class Offline(WaitbusError):
+    """`WAITBUS_OFFLINE` forbids to ask another machine."""
+
+
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 

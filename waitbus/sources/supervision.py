@@ -107,7 +107,6 @@ class Supervised:
         self._hears_from = float("inf")
         self._change("down", reason, None if retry_s is None else time.time() + retry_s)
         if before != "down":
-            log.warning("source %s is down: %s", self.name, reason)
             self._note("source_down", reason)
 
     def _change(self, state: State, reason: str, retry_at: float | None) -> None:
