@@ -23,6 +23,11 @@ Wait for several things, and learn how it ended:
     >>> outcome.kind, outcome.exit_code
     ('matched', 0)
 
+Wait for what nobody writes into the log: a port, a URL, a file, a process, changes of files. The wait itself looks:
+
+    >>> waitbus.decide(sources=[waitbus.ready_gone("build.lock")], timeout=5).said
+    'build.lock is gone'
+
 Read everything that comes, in order, each event once, over restarts of the daemon and of this program (`bookmark`):
 
     >>> with waitbus.subscribe(source="agent", since="1h", bookmark="docs") as events:
@@ -74,6 +79,14 @@ if TYPE_CHECKING:
     from waitbus.producer import emit_batch as emit_batch
     from waitbus.sources import SourceSpec as SourceSpec
     from waitbus.sources import register_source as register_source
+    from waitbus.sources.handed import ready_file as ready_file
+    from waitbus.sources.handed import ready_gone as ready_gone
+    from waitbus.sources.handed import ready_http as ready_http
+    from waitbus.sources.handed import ready_port as ready_port
+    from waitbus.sources.handed import watch_containers as watch_containers
+    from waitbus.sources.handed import watch_files as watch_files
+    from waitbus.sources.handed import watch_process as watch_process
+    from waitbus.sources.handed import watch_source as watch_source
 
 _HOMES = {
     "waitbus.client.messages": ("arequest", "request", "respond"),
@@ -86,6 +99,16 @@ _HOMES = {
     "waitbus.predicate": ("Clause", "Predicate"),
     "waitbus.producer": ("aemit", "emit", "emit_batch"),
     "waitbus.sources": ("SourceSpec", "register_source"),
+    "waitbus.sources.handed": (
+        "ready_file",
+        "ready_gone",
+        "ready_http",
+        "ready_port",
+        "watch_containers",
+        "watch_files",
+        "watch_process",
+        "watch_source",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -108,6 +108,14 @@ class RunningLoopError(WaitbusError, RuntimeError):
     """A synchronous call was made in the thread of a running event loop."""
 
 
+class TrioNeeded(WaitbusError, RuntimeError):
+    """A wait with sources of its own was asked for under another event loop than trio's."""
+
+
+class Offline(WaitbusError):
+    """`WAITBUS_OFFLINE` forbids to ask another machine."""
+
+
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 

@@ -285,6 +285,8 @@ def test_one_subscription_carries_the_union_of_all_clauses_each_once() -> None:
 class Door:
     """A state that opens by an event `open`, or by itself at a moment."""
 
+    missing = ""
+
     alternatives = (predicate("name=door"),)
 
     def __init__(self, opens_at: float | None = None, verdict: Any = "success") -> None:

@@ -28,6 +28,7 @@ class Door:
     """A state that opens at a moment, at what the log has, or from outside."""
 
     alternatives = (DOOR.predicate,)
+    missing = ""
 
     def __init__(self) -> None:
         self.wake_at: float | None = None

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from waitbus.cli.command import Usage
-from waitbus.cli.options import FINITE_DURATION, SINCE, argument, option
+from waitbus.cli.options import FINITE_DURATION, PID, SINCE, argument, option
+from waitbus.cli.spelling import BUILT_IN, EMBEDDED
 from waitbus.client.aside import aside_of
+from waitbus.client.beside import states_of
 from waitbus.client.plan import Plan
 from waitbus.client.start import Start
 from waitbus.errors import InvalidWait
@@ -19,12 +21,12 @@ from waitbus.events import NAME, NAME_MAX
 from waitbus.predicate import Clause, Predicate, Term, parse_clause
 
 if TYPE_CHECKING:
-    from waitbus.cli.watching import PidState
+    from waitbus.client.beside import Beside
     from waitbus.client.plan import State
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-WHICH, SEVERAL = "Which event", "Several things"
+WHICH, BESIDE, SEVERAL = "Which event", "Watched here", "Several things"
 SETTLE_DEFAULT = "3s"
 _HEX = re.compile(r"[0-9a-fA-F]{7,40}\Z")
 _CLAUSE = "[SOURCE:]TERM,..."
@@ -40,7 +42,10 @@ class Asked:
     none_of: tuple[Clause, ...] = ()
     fail_on: tuple[Clause, ...] = ()
     states: tuple[tuple[Clause, State], ...] = ()
-    pids: tuple[tuple[Clause, PidState], ...] = ()
+    beside: tuple[Beside, ...] = ()
+    """Processes, ports, files and URLs: clauses that the wait itself looks after."""
+    roots: tuple[str, ...] = ()
+    globs: tuple[str, ...] = ()
     repo: str | None = None
     """Of `--sha`: the repository whose events it waits for, where one is known."""
     count: int = 1
@@ -59,7 +64,7 @@ class Asked:
             all_of=self.all_of,
             none_of=self.none_of,
             fail_on=self.fail_on,
-            states=[*self.states, *self.pids],
+            states=[*self.states, *states_of(self.beside)],
             count=self.count,
             in_order=self.in_order,
             fail_fast=self.fail_fast,
@@ -79,6 +84,14 @@ class Asked:
         """Every predicate that a person wrote."""
         clauses = (*self.first_of, *self.all_of, *self.none_of, *self.fail_on)
         return [*([self.predicate] if self.predicate else []), *(clause.predicate for clause in clauses)]
+
+    def embedded(self) -> tuple[Beside, ...]:
+        """The sources that it needs and that nobody runs; asks the daemon, where it may need any."""
+        if not self.roots and not self.globs and not any(map(_may_need_a_source, self.predicates)):
+            return ()
+        from waitbus.cli.watching import embedded
+
+        return embedded(self)
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
@@ -105,6 +118,22 @@ def what_options(function: F) -> F:
         one("--job", metavar="NAME", help="About the job of that name."),
         many("--sha", "shas", metavar="COMMIT", help=sha),
         one("--settle", type=FINITE_DURATION, default=SETTLE_DEFAULT, metavar="DURATION", help=settle),
+    )
+
+
+def beside_options(function: F) -> F:
+    """What the wait itself looks after: processes, ports, files, URLs."""
+    many = partial(option, group=BESIDE, multiple=True)
+    return _all(
+        function,
+        many("--root", "roots", metavar="DIR", help="Changes of files in this folder [default with --source fs: .]."),
+        many("--glob", "globs", metavar="PATTERN", help="Changes of files of such names, as in '*.py'."),
+        many("--pid", "pids", type=PID, metavar="N", help="The end of that process, whoever started it."),
+        many("--port", "ports", metavar="HOST:PORT", help="Until somebody accepts connections there. Polls."),
+        many("--exists", "there", metavar="FILE", help="Until that file is there. Polls."),
+        many("--gone", "gone", metavar="FILE", help="Until that file is gone. Polls."),
+        many("--http", "urls", metavar="URL", help="Until a GET is answered well. Polls."),
+        many("--http-status", "statuses", metavar="CODE", help="What is well: 200, 200-299, 2xx [default: 2xx]."),
     )
 
 
@@ -170,6 +199,7 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
     terms = _terms(given)
     commits = [(text, _commit(text)) for text in given["shas"]]
     is_state = bool(commits) and states and not terms
+    roots, globs = tuple(given["roots"]), tuple(given["globs"])
     repo = given["repo"] or (_origin() if commits else None)
     if is_state:
         predicate = None
@@ -181,11 +211,17 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
         name: tuple(parse_clause(text, what=f"--{name.replace('_', '-')}") for text in given.get(name, ()))
         for name in ("first_of", "all_of", "none_of", "fail_on")
     }
+    if roots or globs:
+        from waitbus.cli.watching import narrowed
+
+        predicate, clauses = narrowed(predicate, clauses, roots, globs)
     return Asked(
         predicate=predicate,
         **clauses,
         states=tuple(_state(text, sha, repo, given) for text, sha in commits) if is_state else (),
-        pids=_pids(given.get("pids", ())),
+        beside=_beside(given),
+        roots=roots,
+        globs=globs,
         repo=repo if commits or given["repo"] else None,
         count=given.get("count", 1),
         in_order=given.get("in_order", False),
@@ -276,12 +312,27 @@ def _state(text: str, sha: str, repo: str | None, given: Mapping[str, Any]) -> t
     return Clause(f"--sha {text}", state.predicate, "github"), state
 
 
-def _pids(pids: tuple[int, ...]) -> tuple[tuple[Clause, PidState], ...]:
-    if not pids:
-        return ()
-    from waitbus.cli.watching import PidState
+def _beside(given: Mapping[str, Any]) -> tuple[Beside, ...]:
+    found: list[Beside] = []
+    if given["pids"]:
+        from waitbus.sources.pidclause import PidClause
 
-    return tuple((Clause(f"--pid {pid}", Predicate(), "process"), PidState(pid)) for pid in dict.fromkeys(pids))
+        found += map(PidClause, dict.fromkeys(given["pids"]))
+    if given["statuses"] and not given["urls"]:
+        raise Usage("--http-status says what no --http asks for", hint="add --http URL")
+    if given["ports"] or given["there"] or given["gone"] or given["urls"]:
+        from waitbus.cli.readiness import readiness
+
+        found += readiness(given)
+    return tuple(found)
+
+
+def _may_need_a_source(predicate: Predicate) -> bool:
+    """Whether it is worth to load the declarations (10 ms): what it names may be a source that a wait can run."""
+    if predicate.sources:
+        return any(name in EMBEDDED or name not in BUILT_IN for name in predicate.sources)
+    types = (str(term.value) for term in predicate.terms if term.key == "event_type" and term.op == "=")
+    return any(name.partition("_")[0] in EMBEDDED for name in types)
 
 
 def _start(since: Start | None) -> Start:

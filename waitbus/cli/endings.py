@@ -41,6 +41,13 @@ def _as_typed(plan: Plan, clause: Clause) -> str:
     return named(plan.options.get(clause, ""), clause)
 
 
+def _lacking(plan: Plan, clause: Clause, option: str = "") -> str:
+    """A clause that is not met, and why, where its state knows."""
+    state = plan.states.get(clause)
+    why = f" ({state.missing})" if state is not None and state.missing else ""
+    return f"{named(option, clause)}{why}"
+
+
 def _met(outcome: Outcome, plan: Plan) -> str:
     return f"{outcome.met_count:,} of {say_count(plan.total, 'clause')}"
 
@@ -61,11 +68,12 @@ def _missing(outcome: Outcome, plan: Plan, predicate: Predicate | None, passed_b
     if plan.count > 1:
         return f"{outcome.met_count:,} of {say_count(plan.count, 'event')} came"
     if plan.all_of:
-        missing = ", ".join(_as_typed(plan, clause) for clause in plan.open)
+        missing = ", ".join(_lacking(plan, clause, plan.options.get(clause, "")) for clause in plan.open)
         return f"{_met(outcome, plan)} met; missing {missing}"
     if predicate is None:
         option, clauses = ("--first-of", plan.first_of) if plan.first_of else ("--fail-on", plan.fail_on)
-        return f"nothing of {' or '.join(named(option, clause) for clause in clauses)}{passed_by(())}"
+        passed = passed_by(()) if plan.wanted.alternatives else ""
+        return f"nothing of {' or '.join(_lacking(plan, clause, option) for clause in clauses)}{passed}"
     words = predicate.describe()
     said = words.removeprefix("any event") if words.startswith("any event") else f" matched {words}"
     return f"no event{said}{passed_by(sorted(predicate.sources))}"

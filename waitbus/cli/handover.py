@@ -43,10 +43,26 @@ class NoEventFile(WaitbusError):
     exit_code = EXIT_LOG
 
 
-def environment(frame: EventFrame, verdict: str, file: str, inherited: Mapping[str, str]) -> dict[str, str]:
-    """`inherited` with the variables of this event. What the event does not have is unset, even if an outer `on` set it."""
+def environment(
+    frame: EventFrame | None, verdict: str, file: str | None, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """`inherited` with the variables of this event. What the event does not have is unset, even if an outer `on` set it; without
+    an event there is the verdict alone."""
+    child = dict(inherited)
+    for name, value in zip(NAMES, _values(frame, verdict, file), strict=True):
+        if value is None or value == "":
+            child.pop(f"WAITBUS_{name}", None)
+        else:
+            child[f"WAITBUS_{name}"] = str(value) if name == "EVENT_FILE" else neutral(str(value)[:VALUE_MAX])
+    return child
+
+
+def _values(frame: EventFrame | None, verdict: str, file: str | None) -> tuple[object, ...]:
+    """Those of NAMES, in their order."""
+    if frame is None:
+        return tuple(verdict if name == "VERDICT" else None for name in NAMES)
     fields = frame.fields
-    given = (
+    return (
         file,
         frame.event_id,
         frame.event_type,
@@ -59,13 +75,6 @@ def environment(frame: EventFrame, verdict: str, file: str, inherited: Mapping[s
         verdict,
         frame.summary,
     )
-    child = dict(inherited)
-    for name, value in zip(NAMES, given, strict=True):
-        if value is None or value == "":
-            child.pop(f"WAITBUS_{name}", None)
-        else:
-            child[f"WAITBUS_{name}"] = str(value) if name == "EVENT_FILE" else neutral(str(value)[:VALUE_MAX])
-    return child
 
 
 @contextmanager

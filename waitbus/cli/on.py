@@ -10,19 +10,25 @@ import attrs
 import trio
 
 from waitbus.cli import output
-from waitbus.cli.asking import Asked, asked, clause_options, since_options, what_options
+from waitbus.cli.asking import Asked, asked, beside_options, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import FINITE_DURATION, option, quiet_option, timeout_option
 from waitbus.cli.reacting import Child, Command, terminal_is_ours
 from waitbus.cli.telling import Teller
-from waitbus.cli.waiting import Ear
+from waitbus.cli.waiting import Ear, begun
+from waitbus.client.beside import states_of
 from waitbus.client.drive import loop_key
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import AsyncSubscription
 from waitbus.client.waits import run
 
 if TYPE_CHECKING:
-    from waitbus.client.plan import Outcome, Plan
+    from collections.abc import Sequence
+
+    from waitbus.client.beside import Beside
+    from waitbus.client.plan import Answer, Outcome, Plan
+    from waitbus.client.waits import Source
+    from waitbus.predicate import Clause
 
 CHILD = "The command"
 STOP_TIMEOUT = 10.0
@@ -35,10 +41,12 @@ HUNG_UP = {signal.SIGHUP: ("hung up", 129)}
     tail="command",
     examples=[
         ("waitbus on deploy_finished --since 1h -- sh -c 'echo $WAITBUS_EVENT_TYPE: $WAITBUS_CONCLUSION'", 0, "deploy"),
+        ("waitbus on --gone build.lock --timeout 5s -- echo nobody builds", 0),
         ("waitbus on --source pytest --match conclusion=failure --loop --timeout 100ms -- ./triage.sh", 124),
     ],
 )
 @what_options
+@beside_options
 @clause_options("all_of", "first_of", "fail_on")
 @option(
     "--loop/--once",
@@ -67,26 +75,43 @@ def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float,
 
     The exit code is the command's, 128+n after signal n; with --loop that of how the loop ended. 127: no such command, 126: it
     cannot be run. 124: time was up. 1: --fail-on came.
+
+    What only is so (a port that is open) has no event: then there is no file, and no variable but WAITBUS_VERDICT.
     """
     if restart and not loop:
         raise Usage("--restart without --loop restarts nothing", hint="add --loop")
     wanted = asked(given, states=not loop)
+    _refuse_states(wanted, loop)
     plan = wanted.plan()
     if wanted.timeout is None and not loop and not output.is_terminal(sys.stderr):
         output.talk("waitbus: no --timeout, so this may wait for ever; WAITBUS_TIMEOUT sets one for all", dim=True)
     runs = Command(command, stop_timeout, own_group=restart)
-    return trio.run(_Reaction(wanted, plan, runs, loop=loop, restart=restart).main)
+    beside = (*wanted.beside, *wanted.embedded())
+    return trio.run(_Reaction(wanted, plan, runs, loop=loop, restart=restart, beside=beside).main)
+
+
+def _refuse_states(wanted: Asked, loop: bool) -> None:
+    states = states_of(wanted.beside)
+    if loop and states:
+        raise Usage(f"{states[0][0].text} is so or is not: with --loop it would never end", hint="leave --loop out")
+
+
+def _meets_nothing(clause: Clause, answer: Answer) -> None:
+    """With --loop there are no clauses that a source could meet."""
 
 
 class _Reaction:
     """One `on`: a subscription, a plan for each match, and the children."""
 
-    def __init__(self, wanted: Asked, plan: Plan, command: Command, *, loop: bool, restart: bool) -> None:
+    def __init__(
+        self, wanted: Asked, plan: Plan, command: Command, *, loop: bool, restart: bool, beside: Sequence[Beside]
+    ) -> None:
         self.wanted = wanted
         self.plan = plan
         self.command = command
         self.loop = loop
         self.restart = restart
+        self.beside = beside
         self.teller = Teller(wanted, "text")
         self.idle = trio.CancelScope()
         self.running: Child | None = None
@@ -107,25 +132,36 @@ class _Reaction:
         return code
 
     async def _react(self) -> int:
-        feed = Feed(
-            self.plan.wanted, self.wanted.start, strict=self.wanted.strict, told=self.teller.notice, key=loop_key
-        )
+        wanted = self.plan.wanted
+        sources = begun(self.beside, wanted, self.teller)
+        if not wanted.alternatives:
+            return await self._once(None, sources)
+        feed = Feed(wanted, self.wanted.start, strict=self.wanted.strict, told=self.teller.notice, key=loop_key)
         self.teller.attach(feed.session)
         subscription = AsyncSubscription(feed)
         try:
-            return await (self._each(subscription) if self.loop else self._once(subscription))
+            if self.loop:
+                return await self._each(subscription, sources)
+            return await self._once(subscription, sources)
         finally:
             subscription.close()
 
-    async def _once(self, subscription: AsyncSubscription) -> int:
-        outcome = await run(self.plan, subscription, timeout=self.wanted.timeout, watch=self.teller.watch)
-        if outcome.kind != "matched" or outcome.frame is None:
+    async def _once(self, subscription: AsyncSubscription | None, sources: Sequence[Source]) -> int:
+        timeout = self.wanted.timeout
+        outcome = await run(self.plan, subscription, timeout=timeout, sources=sources, watch=self.teller.watch)
+        if outcome.kind != "matched" or outcome.clause is None:
             return self.teller.ended(outcome, self.plan)
-        self.teller.handled = outcome.frame.seq - 1
-        return await self.command.run(outcome.frame, outcome.verdict)
+        if outcome.frame is not None:
+            self.teller.handled = outcome.frame.seq - 1
+        return await self.command.run(outcome.frame, outcome.verdict, said=outcome.said or outcome.clause.text)
 
-    async def _each(self, subscription: AsyncSubscription) -> int:
+    async def _each(self, subscription: AsyncSubscription, sources: Sequence[Source]) -> int:
         async with trio.open_nursery() as nursery:
+            if sources:
+                # For the whole time: what happens while the command runs is not to be missed.
+                await subscription.arm()
+                for source in sources:
+                    await nursery.start(source, _meets_nothing)
             while True:
                 outcome = await self._next(subscription)
                 if outcome.kind != "matched" or outcome.frame is None:

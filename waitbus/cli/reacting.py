@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import attrs
@@ -51,16 +52,23 @@ class Command:
     interrupted: Callable[[], bool] = lambda: False
 
     async def run(
-        self, frame: EventFrame, verdict: str, *, task_status: trio.TaskStatus[Child] = trio.TASK_STATUS_IGNORED
+        self,
+        frame: EventFrame | None,
+        verdict: str,
+        *,
+        said: str = "",
+        task_status: trio.TaskStatus[Child] = trio.TASK_STATUS_IGNORED,
     ) -> int:
-        """Run it for an event to its end; gives its exit code. Cancelled, it is stopped first, in bounded time.
+        """Run it for an event, or for a state of things that `said` tells, to its end; gives its exit code.
+
+        Cancelled, it is stopped first, in bounded time.
 
         Raises:
           CommandNotFound, CommandNotExecutable: it cannot be executed.
         """
-        with event_file(frame) as file, trio.CancelScope() as scope:
+        with event_file(frame) if frame else nullcontext() as file, trio.CancelScope() as scope:
             child = Child(scope)
-            output.talk(f"→ {_about(frame)}: {shown_command(self.words)}")
+            output.talk(f"→ {_about(frame) if frame else said}: {shown_command(self.words)}")
             begun = trio.current_time()
             process = await self._start(environment(frame, verdict, file, children.environment()))
             task_status.started(child)

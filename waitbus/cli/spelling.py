@@ -4,6 +4,8 @@ from __future__ import annotations
 
 BUILT_IN = ("agent", "alertmanager", "docker", "fs", "github", "http", "process", "pytest", "waitbus")
 """Here by name, so that `emit` need not import their declarations (10 ms). A test compares the two."""
+EMBEDDED = ("docker", "fs")
+"""Those of them that a wait may run by itself for what it names."""
 
 
 def near_source(name: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from waitbus import render
 from waitbus.cli import output
 from waitbus.client.aside import health_of
+from waitbus.client.beside import states_of
 from waitbus.client.steps import Gap
 from waitbus.errors import LogError, PathError
 from waitbus.events import EventFrame
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from waitbus.client.plan import Met, Outcome, Plan
     from waitbus.client.session import Session
     from waitbus.client.steps import Note
+    from waitbus.predicate import Clause
 
 SAY_NO_DAEMON_EVERY = 86_400
 """s"""
@@ -39,6 +41,8 @@ class Teller:
         self.begun = time.monotonic()
         self.armed = False
         self.session: Session | None = None
+        self.embedded: frozenset[str] = frozenset()
+        """Sources that this wait runs itself: what the log says of them is about somebody else's."""
         self.handled: int | None = None
         """Of `on`: the seq up to which events were reacted to. The session may have read further."""
         self._from = 0
@@ -46,10 +50,8 @@ class Teller:
         self._base = here()
         self._first_met: int | None = None
         """The seq of the first event that met a clause."""
-        self._states = {clause for clause, _ in (*asked.states, *asked.pids)}
+        self._states = {clause for clause, _ in (*asked.states, *states_of(asked.beside))}
         self._begun_ns = time.time_ns()
-        self.embedded: frozenset[str] = frozenset()
-        """Sources that this wait runs itself: what the log says of them is about somebody else's."""
         self._down: set[str] = set()
         """The sources that were said to be down."""
 
@@ -74,6 +76,8 @@ class Teller:
             output.warn(describe(notice))
         elif notice.kind == "doubt":
             output.doubt(notice.text)
+        elif notice.kind in ("down", "odd"):
+            output.warn(notice.text)
         elif notice.kind == "no_daemon":
             if _not_said_today():
                 output.talk(f"waitbus: {notice.text} (start one with `waitbus serve`)", dim=True)
@@ -105,12 +109,14 @@ class Teller:
             output.record(self._object(one.frame, one.verdict, one.clause.text))
         elif self.agent and one.frame is not None:
             self._agent(f"{place} {self._line(one.frame)}", one.frame.event_id)
+        elif self.agent and one.said:
+            self._agent(f"{place} {_state_line(one.clause, one.said)}", None)
         else:
             output.talk(f"  {place}  {self._met(one)}")
 
     def _met(self, one: Met) -> str:
         if one.frame is None:
-            return one.clause.text
+            return f"{one.clause.source:<8}  {one.said}" if one.said else one.clause.text
         said = render.parts(one.frame, base=self._base)
         return "  ".join(
             filter(None, (f"{one.frame.source:<8}", said.about or said.event_type, said.verdict, said.detail))
@@ -160,13 +166,16 @@ class Teller:
             "waited_s": round(time.monotonic() - self.begun, 3),
         }
         if self.form == "json":
-            shown = {} if frame is None else self._object(frame, outcome.verdict, clause.text if clause else None)
+            shown = self._shown(outcome)
             output.record({**shown, **ending})
         elif self.form == "cloudevent" and frame is not None:
             output.record(self._cloudevent(frame))
         elif frame is not None:
             line = self._line(frame, paint=not self.agent)
             self._agent(line, frame.event_id) if self.agent else output.data(line)
+        elif outcome.said and clause is not None and self.form == "text":
+            line = _state_line(clause, outcome.said)
+            self._agent(line, None) if self.agent else output.data(line)
         self._last_line(outcome, plan, ending)
         return outcome.exit_code
 
@@ -243,6 +252,13 @@ class Teller:
             return _cursor_of(session, self._from) if is_old else outcome.frame.event_id
         return _cursor_of(session, session.seq if self._first_met is None else self._first_met - 1)
 
+    def _shown(self, outcome: Outcome) -> dict[str, Any]:
+        """The event that decided; the clause alone where the state of things did."""
+        clause = outcome.clause.text if outcome.clause else None
+        if outcome.frame is not None:
+            return self._object(outcome.frame, outcome.verdict, clause)
+        return {"clause": clause} if outcome.said else {}
+
     def _object(self, frame: EventFrame, verdict: str, clause: str | None) -> dict[str, Any]:
         return {**frame.to_dict(), "verdict": verdict, "clause": clause}
 
@@ -260,6 +276,10 @@ class Teller:
         except (LogError, PathError):
             payload = None
         return cloudevent(frame, payload)
+
+
+def _state_line(clause: Clause, said: str) -> str:
+    return render.neutral(f"{clause.source}  {said}")
 
 
 def _with_id(line: str, event_id: str | None) -> str:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from waitbus.cli import output
-from waitbus.cli.asking import SEVERAL, WHICH, Asked, asked, clause_options, since_options, what_options
+from waitbus.cli.asking import SEVERAL, Asked, asked, beside_options, clause_options, since_options, what_options
 from waitbus.cli.command import Usage, command
-from waitbus.cli.options import COUNT, PID, json_option, lines_option, option, quiet_option, timeout_option
+from waitbus.cli.options import COUNT, json_option, lines_option, option, quiet_option, timeout_option
 from waitbus.cli.telling import Teller
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import Subscription
@@ -28,6 +28,8 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
     examples=[
         ("waitbus wait deploy_finished --since 1h", 0, "deploy"),
         ("waitbus wait --source pytest --match conclusion=failure --timeout 100ms", 124),
+        ("waitbus wait --source fs --root src --glob '*.py' --timeout 100ms", 124, "files"),
+        ("waitbus wait --gone build.lock --port localhost:15432 --timeout 100ms", 124),
         (
             "waitbus wait --all-of 'agent:event_type=deploy_finished' --fail-on 'pytest:conclusion=failure' --since 1h",
             0,
@@ -36,15 +38,7 @@ STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 1
     ],
 )
 @what_options
-@option(
-    "--pid",
-    "pids",
-    type=PID,
-    multiple=True,
-    metavar="N",
-    group=WHICH,
-    help="The end of that process, whoever started it.",
-)
+@beside_options
 @clause_options("all_of", "first_of", "none_of", "fail_on")
 @option("--count", type=COUNT, default=1, metavar="N", group=SEVERAL, help="Wait for N events of one kind.")
 @option("--in-order", is_flag=True, group=SEVERAL, help="--all-of, one after the other as they are written.")
@@ -91,10 +85,11 @@ def _wait(asked: Asked, form: Form, agent: bool) -> int:
     teller = Teller(asked, form, agent=agent)
     if asked.timeout is None and not output.is_terminal(_stderr()):
         output.talk("waitbus: no --timeout, so this may wait for ever; WAITBUS_TIMEOUT sets one for all", dim=True)
-    if asked.pids or plan.is_composed:
+    beside = (*asked.beside, *asked.embedded())
+    if beside or plan.is_composed:
         from waitbus.cli.waiting import under_trio
 
-        return under_trio(asked, plan, teller)
+        return under_trio(asked, plan, teller, beside)
     with _Signals():
         try:
             return teller.end(_alone(asked, plan, teller), plan)

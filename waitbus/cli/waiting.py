@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import trio
 
 from waitbus.cli import output
-from waitbus.cli.watching import source_of
 from waitbus.client.drive import loop_key
 from waitbus.client.feed import Feed
 from waitbus.client.subscription import AsyncSubscription
 from waitbus.client.waits import run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from waitbus.cli.asking import Asked
     from waitbus.cli.telling import Teller
+    from waitbus.client.beside import Beside
     from waitbus.client.plan import Outcome, Plan
+    from waitbus.client.waits import Source
+    from waitbus.predicate import Wanted
 
 STOPPED = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 
@@ -48,15 +52,15 @@ class Ear:
         return teller.stopped(*self._stopped[self.heard])
 
 
-def under_trio(asked: Asked, plan: Plan, teller: Teller) -> int:
-    """Wait under trio; gives the exit code."""
+def under_trio(asked: Asked, plan: Plan, teller: Teller, beside: Sequence[Beside]) -> int:
+    """Wait under trio, with what the wait looks after by itself; gives the exit code."""
 
     async def main() -> int:
         outcome: Outcome | None = None
         async with trio.open_nursery() as nursery:
             ear = Ear(nursery.cancel_scope)
             await nursery.start(ear.listen)
-            outcome = await _wait(asked, plan, teller)
+            outcome = await _wait(asked, plan, teller, beside)
             nursery.cancel_scope.cancel()
         if outcome is not None:
             return teller.end(outcome, plan)
@@ -65,12 +69,34 @@ def under_trio(asked: Asked, plan: Plan, teller: Teller) -> int:
     return trio.run(main)
 
 
-async def _wait(asked: Asked, plan: Plan, teller: Teller) -> Outcome:
-    feed = Feed(plan.wanted, asked.start, strict=asked.strict, told=teller.notice, key=loop_key)
+async def _wait(asked: Asked, plan: Plan, teller: Teller, beside: Sequence[Beside]) -> Outcome:
+    wanted = plan.wanted
+    sources = begun(beside, wanted, teller)
+    if not wanted.alternatives:
+        # Nothing of the log is waited for, so that it need not be there.
+        return await run(plan, None, timeout=asked.timeout, sources=sources, watch=teller.watch)
+    feed = Feed(wanted, asked.start, strict=asked.strict, told=teller.notice, key=loop_key)
     teller.attach(feed.session)
     subscription = AsyncSubscription(feed)
-    sources = [source_of(clause, state) for clause, state in asked.pids]
     try:
         return await run(plan, subscription, timeout=asked.timeout, sources=sources, watch=teller.watch)
     finally:
         subscription.close()
+
+
+def begun(beside: Sequence[Beside], wanted: Wanted, teller: Teller) -> list[Source]:
+    """The sources of one wait; says what is asked again and again.
+
+    Raises:
+      WaitbusError: one of them cannot be run.
+    """
+    if not beside:
+        return []
+    from waitbus.sources.ready import asking
+    from waitbus.sources.watched import Watched
+
+    teller.embedded = frozenset(one.spec.name for one in beside if isinstance(one, Watched))
+    sources = [one.source(wanted, teller.notice) for one in beside]
+    if polled := asking(beside):
+        output.talk(f"waitbus: {polled}", dim=True)
+    return sources

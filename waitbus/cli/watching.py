@@ -1,112 +1,108 @@
-"""`--pid N`: a clause about one process, and the source that a wait runs for it: whoever knows of its end writes the row."""
+"""What a wait watches by itself because nobody else does: the embeddable sources that its predicates name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
-from waitbus.cli import output
-from waitbus.client.plan import Answer
-from waitbus.errors import LogError, PathError
-from waitbus.predicate import Predicate
-from waitbus.sources.pidfd import Process, check_pid
-from waitbus.sources.process import exit_terms
-from waitbus.verdict import verdict_of
+from waitbus.cli.command import Usage
+from waitbus.ops.daemon_sources import Running, daemon_sources
+from waitbus.predicate import Clause, Predicate, Term
+from waitbus.sources import known_sources
+from waitbus.sources.narrowing import covers, path_terms
+from waitbus.sources.watched import Watched, settings_for_wait
 
 if TYPE_CHECKING:
-    from waitbus.client.plan import State
-    from waitbus.client.waits import Source
-    from waitbus.document import Document
-    from waitbus.events import EventFrame, EventInsert
-    from waitbus.predicate import Clause
-    from waitbus.sources.pidwatch import Gone
-    from waitbus.store import Log
+    from collections.abc import Iterable, Sequence
+
+    from waitbus.cli.asking import Asked
+    from waitbus.sources.spec import SourceSpec
+
+FILES = "fs"
 
 
-class PidState:
-    """The end of the process that has this pid now. Which one that is, is known when `process` is set."""
+def embedded(asked: Asked) -> tuple[Watched, ...]:
+    """The sources that this wait needs and the daemon does not run.
 
-    wake_at = None
-
-    def __init__(self, pid: int) -> None:
-        check_pid(pid)
-        self.pid = pid
-        self._its_own: tuple[Predicate, ...] = ()
-
-    @property
-    def alternatives(self) -> tuple[Predicate, ...]:
-        """Any process with that pid: which one it is, is only known when the subscription stands."""
-        return tuple(Predicate.parse(terms) for terms in exit_terms(Process(self.pid, 0)))
-
-    def hold(self, process: Process) -> None:
-        """From now on it is this process, and no other with its pid."""
-        self._its_own = tuple(Predicate.parse(terms) for terms in exit_terms(process))
-
-    def begin(self, log: Log, now: float) -> None:
-        """Nothing: a process that is there has not ended."""
-
-    def feed(self, frame: EventFrame, document: Document, _now: float) -> Answer | None:
-        if not any(predicate.matches(document) for predicate in self._its_own):
-            return None
-        if frame.fields.get("exit_code") is None:
-            output.talk(f"waitbus: nobody here can tell the exit code of process {self.pid}")
-        return Answer(verdict_of(document), frame)
-
-    def tick(self, _now: float) -> Answer | None:
-        return None
+    Raises:
+      SourceUnavailable, WaitbusError: one of them cannot be run as it was asked for.
+    """
+    needed = [spec for spec in known_sources().values() if _is_needed(spec, asked)]
+    running = {one.name: one for one in daemon_sources()} if needed else {}
+    return tuple(_watched(spec, asked) for spec in needed if not _has(running.get(spec.name), asked.roots))
 
 
-def source_of(clause: Clause, state: PidState) -> Source:
-    """The source that watches the process of a clause."""
-
-    async def watch(meet: Callable[[Clause, Answer], None], /, *, task_status: Any) -> None:
-        from waitbus.sources.pidwatch import Gone, Recorded, watch_pid
-
-        end = await watch_pid(state.pid, recorded=_recorded, task_status=_Held(state, task_status))
-        if isinstance(end, Gone):
-            output.talk(f"waitbus: process {end.pid} is already gone; how it ended is not known")
-            meet(clause, Answer("none"))
-        elif not isinstance(end, Recorded):
-            await _write(end, lambda verdict: meet(clause, Answer(verdict)))
-
-    return watch
-
-
-class _Held:
-    """The task status of `watch_pid`: hands the process on to the state before it says that it has begun."""
-
-    def __init__(self, state: PidState, outer: Any) -> None:
-        self._state = state
-        self._outer = outer
-
-    def started(self, found: Process | Gone | None = None) -> None:
-        if isinstance(found, Process):
-            self._state.hold(found)
-            output.talk(
-                f"waitbus: no daemon watches process {found.pid}; watching it here while this command waits", dim=True
-            )
-        self._outer.started()
-
-
-async def _write(end: EventInsert, meet: Callable[[Any], None]) -> None:
-    from waitbus.producer import aemit
-
-    try:
-        await aemit(end)
-    except (LogError, PathError) as error:
-        output.warn(f"the end of the process is not in the log: {error.message}")
-        meet("failure" if end.conclusion == "failure" else "success" if end.conclusion else "none")
-
-
-def _recorded(delivery_id: str) -> bool:
-    from waitbus.store import shared
-
-    try:
-        return shared().by_delivery_id(delivery_id) is not None
-    except (LogError, PathError):
-        # A sandbox that has only the socket: nobody can look, and the end is known all the same.
+def _is_needed(spec: SourceSpec, asked: Asked) -> bool:
+    if not spec.embeddable or not spec.implementation:
         return False
+    if spec.name == FILES and (asked.roots or asked.globs):
+        return True
+    return any(is_about(predicate, spec) for predicate in asked.predicates)
 
 
-if TYPE_CHECKING:
-    _: type[State] = PidState
+def is_about(predicate: Predicate, spec: SourceSpec) -> bool:
+    """Whether the predicate names the source, or one of its event types and no source."""
+    if predicate.sources:
+        return spec.name in predicate.sources
+    return any(predicate.names_event_type(event_type) for event_type in spec.event_types)
+
+
+def _has(running: Running | None, roots: Sequence[str]) -> bool:
+    return running is not None and covers(running.roots, roots)
+
+
+def _watched(spec: SourceSpec, asked: Asked) -> Watched:
+    if spec.name != FILES:
+        says = f"no daemon watches {spec.name}; watching it here while this command waits"
+        return Watched(spec, settings_for_wait(spec), says=says)
+    roots = asked.roots or (os.curdir,)
+    return Watched(spec, settings_for_wait(spec, roots, asked.globs), says=_says_of_files(asked.roots))
+
+
+def _says_of_files(roots: Sequence[str]) -> str:
+    if not roots:
+        return "no --root is given; watching the current directory here while this command waits"
+    them = "it" if len(roots) == 1 else "them"
+    return f"no daemon watches {' and '.join(roots)}; watching {them} here while this command waits"
+
+
+# -- --root and --glob -------------------------------------------------------------------------------------------------
+
+
+def narrowed(
+    predicate: Predicate | None,
+    clauses: dict[str, tuple[Clause, ...]],
+    roots: Sequence[str],
+    globs: Sequence[str],
+) -> tuple[Predicate | None, dict[str, tuple[Clause, ...]]]:
+    """What is asked for, where it is about files limited to those folders and names; by themselves they ask for any change.
+
+    Raises:
+      Usage: the terms are about something else than files.
+      InvalidWait: a folder or a pattern is none.
+    """
+    terms = path_terms(roots, globs)
+    about = {name: tuple(_narrow(clause, terms) for clause in several) for name, several in clauses.items()}
+    if predicate is None:
+        is_clause = about != clauses
+        return (None if is_clause else Predicate((Term("@source", "=", FILES), *terms))), about
+    _refuse_others(predicate, "--root" if roots else "--glob")
+    named = () if predicate.sources else (Term("@source", "=", FILES),)
+    return Predicate((*predicate.terms, *named, *terms)), about
+
+
+def _narrow(clause: Clause, terms: Iterable[Term]) -> Clause:
+    if not is_about(clause.predicate, known_sources()[FILES]):
+        return clause
+    return Clause(clause.text, Predicate((*clause.predicate.terms, *terms)), clause.source)
+
+
+def _refuse_others(predicate: Predicate, option: str) -> None:
+    hint = "put the other one into a clause: --all-of SOURCE:KEY=VALUE"
+    others = sorted(predicate.sources - {FILES})
+    if others:
+        raise Usage(f"{option} is about files, and --source {others[0]} is not", hint=hint)
+    types = [str(term.value) for term in predicate.terms if term.key == "event_type" and term.op == "="]
+    strange = [name for name in types if name not in known_sources()[FILES].event_types]
+    if strange:
+        raise Usage(f"{option} is about files, and {strange[0]} is no event of theirs", hint=hint)

@@ -201,7 +201,7 @@ def describe(gap: Gap) -> str:
 def _log_it(notice: Note | Gap) -> None:
     if isinstance(notice, Gap):
         logger.warning("%s", describe(notice))
-    elif notice.kind in ("foreign", "stranger", "other_log", "garbled", "stranded", "past", "doubt"):
+    elif notice.kind in ("foreign", "stranger", "other_log", "garbled", "stranded", "past", "doubt", "down", "odd"):
         logger.warning("%s", notice.text)
     else:
         logger.info("%s", notice.text)

@@ -33,10 +33,11 @@ MET_KEPT = 1000
 
 @attrs.frozen
 class Answer:
-    """What a state has come to, and the event that stands for it (None: no event does)."""
+    """What a state has come to, and the event that stands for it (None: no event does; `said` is it in words then)."""
 
     verdict: Verdict
     frame: EventFrame | None = None
+    said: str = ""
 
 
 class State(Protocol):
@@ -51,6 +52,10 @@ class State(Protocol):
     def wake_at(self) -> float | None:
         """When `tick` wants to be called; None: only events matter."""
 
+    @property
+    def missing(self) -> str:
+        """What stands in the way, for whoever is told that time is up; empty where there is nothing to say."""
+
     def begin(self, log: Log, now: float) -> None:
         """Look at what is in the log; called once, when nothing that comes from now on can be missed. May raise LogError."""
 
@@ -63,12 +68,13 @@ class State(Protocol):
 
 @attrs.frozen
 class Met:
-    """A clause that was met: by which event (None: by the state of things), with which verdict."""
+    """A clause that was met: by which event (None: by the state of things, which `said` tells), with which verdict."""
 
     clause: Clause
     frame: EventFrame | None
     verdict: Verdict
     failed: bool
+    said: str = ""
 
 
 @attrs.frozen
@@ -76,8 +82,9 @@ class Outcome:
     """How a wait ended.
 
     `matched`: what was waited for came. `failed`: an event of `fail_on` or `none_of` came. `timed_out`: nothing decided in time.
-    `silent`: time ran out, and that was what was asked for. `frame` and `clause` are what decided. `met_count` is how many
-    clauses, or events of a count, were met; `met` are the last `MET_KEPT` of them.
+    `silent`: time ran out, and that was what was asked for. `frame` and `clause` are what decided. `said` tells the state of
+    things that decided where no event did. `met_count` is how many clauses, or events of a count, were met; `met` are the last
+    `MET_KEPT` of them.
     """
 
     kind: Kind
@@ -87,6 +94,7 @@ class Outcome:
     clause: Clause | None = None
     met: tuple[Met, ...] = ()
     met_count: int = 0
+    said: str = ""
 
 
 @attrs.define
@@ -315,7 +323,7 @@ class Plan:
         return clause_failed(document, clause.predicate)
 
     def _meet(self, clause: Clause, answer: Answer, failed: bool) -> Outcome | None:
-        self.met.append(Met(clause, answer.frame, answer.verdict, failed))
+        self.met.append(Met(clause, answer.frame, answer.verdict, failed, answer.said))
         self.met_count += 1
         if failed:
             self._failed[clause] = None
@@ -332,7 +340,8 @@ class Plan:
         return EXIT_NO if failed and self.honour else 0
 
     def _outcome(self, kind: Kind, code: int, clause: Clause, answer: Answer) -> Outcome:
-        return Outcome(kind, code, answer.verdict, answer.frame, clause, tuple(self.met), self.met_count)
+        met = tuple(self.met)
+        return Outcome(kind, code, answer.verdict, answer.frame, clause, met, self.met_count, answer.said)
 
 
 def _hits(clause: Clause, document: Document) -> bool:

@@ -53,6 +53,8 @@ class Run:
 class CommitState:
     """The runs of the commit `sha` (hex digits, 7 or more). `wall` is the clock of commit times, in s since the epoch."""
 
+    missing = ""
+
     def __init__(
         self,
         sha: str,

@@ -36,12 +36,13 @@ class Gap:
 
 @attrs.frozen
 class Note:
-    """A change of transport, or a doubt, that a person may want to know.
+    """A change of transport, a doubt, or how a source of the wait is, that a person may want to know.
 
     `no_daemon`, `lost` (it went away), `hung` (it does not answer), `foreign` (another program's), `stranger` (another
     user's), `other_log` (it serves another one), `garbled` (it broke the protocol), `stranded` (there is none, and the log
     cannot be read), `back`; `past` (what happened before cannot be looked at); `doubt` (a predicate could not compare, or not
-    look into, what it met).
+    look into, what it met). Of the sources of a wait: `embedded` (one runs here), `down` (it hears nothing for now), `up`
+    (again), `odd` (what it asks answers in a way that waiting may not cure), `process` (what is known of one).
     """
 
     kind: str

@@ -4,24 +4,28 @@ the time-out is the scope around it."""
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from waitbus.client.beside import checked, implied, states_of
 from waitbus.client.feed import Feed
+from waitbus.client.loops import running_trio
 from waitbus.client.plan import Answer, Outcome, Plan
 from waitbus.client.steps import Note
 from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, path_of, refuse_in_loop, seconds_of
-from waitbus.errors import InvalidWait, LogError, PathError
+from waitbus.errors import InvalidWait, LogError, PathError, TrioNeeded
 from waitbus.predicate import Predicate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Any
 
     from anyio.abc import TaskGroup
 
+    from waitbus.client.beside import Beside
     from waitbus.client.start import Start
     from waitbus.events import EventFrame
     from waitbus.predicate import Clause
@@ -40,7 +44,7 @@ class Source(Protocol):
 
 async def run(
     plan: Plan,
-    subscription: AsyncSubscription,
+    subscription: AsyncSubscription | None,
     *,
     timeout: float | None = None,
     sources: Iterable[Source] = (),
@@ -48,8 +52,8 @@ async def run(
 ) -> Outcome:
     """Feed `plan` from `subscription` until it decides or `timeout` (s, of awake time) is over.
 
-    `sources` run in the same nursery for as long. `watch` is called when all is armed and after every event that the plan
-    looked at.
+    Without a subscription (nothing of the log is waited for) the sources alone decide. `sources` run in the same nursery for as
+    long. `watch` is called when all is armed and after every event that the plan looked at.
     """
     import anyio
 
@@ -57,7 +61,7 @@ async def run(
     wait = _Wait(plan, subscription, timeout, sources, watch)
     with anyio.move_on_after(timeout):
         async with anyio.create_task_group() as wait.nursery:
-            await wait.guarded(wait.read)
+            await wait.guarded(wait.decided)
     if wait.failure is not None:
         raise wait.failure
     return plan.time_out() if wait.outcome is None else wait.outcome
@@ -68,13 +72,15 @@ class _Wait:
     """One `run`: the nursery of the reader and the sources, and what ended it."""
 
     plan: Plan
-    subscription: AsyncSubscription
+    subscription: AsyncSubscription | None
     timeout: float | None
     sources: Iterable[Source]
     watch: Watch | None
     nursery: TaskGroup = attrs.field(init=False)
     outcome: Outcome | None = None
     failure: Exception | None = None
+    armed: bool = False
+    """The sources have begun, too."""
 
     async def guarded(self, work: Source, *, task_status: Any = None) -> None:
         # The first failure is raised as it is, outside of the nursery: callers are promised types, not groups of them.
@@ -84,23 +90,30 @@ class _Wait:
             self.failure = self.failure or error
             self.nursery.cancel_scope.cancel()
 
-    async def read(self, _: Meet, *, task_status: Any) -> None:
+    async def decided(self, _: Meet, *, task_status: Any) -> None:
         subscription, plan = self.subscription, self.plan
-        subscription.session.hurry(self.timeout)
-        await subscription.arm()
+        if subscription is not None:
+            subscription.session.hurry(self.timeout)
+            await subscription.arm()
         for source in self.sources:
             await self.nursery.start(self.guarded, source)
+        self.armed = True
         if self.outcome is not None:
             return
         if self.watch is not None:
             self.watch(plan)
+        if subscription is not None:
+            await self.read(subscription)
+
+    async def read(self, subscription: AsyncSubscription) -> None:
+        plan = self.plan
         self.decide(_begin(plan, subscription) if plan.states else None)
         while self.outcome is None:
             self.decide(await _read(plan, subscription, self.watch))
 
     def meet(self, clause: Clause, answer: Answer) -> None:
         self.decide(self.plan.meet(clause, answer))
-        if self.watch is not None and self.outcome is None and self.subscription.armed:
+        if self.watch is not None and self.outcome is None and self.armed:
             self.watch(self.plan)
 
     def decide(self, found: Outcome | None) -> None:
@@ -167,24 +180,31 @@ def plan_of(
     source: Texts,
     to: str | None,
     all_of: Iterable[str] | None,
-    first_of: Iterable[str] | None,
+    first_of: Iterable[str | Clause] | None,
     none_of: Iterable[str] | None,
     fail_on: Iterable[str] | None,
     timeout: float | None,
     count: int,
     in_order: bool,
     fail_fast: bool,
+    sources: Sequence[Beside] = (),
 ) -> Plan:
     """The plan of a library call's keywords."""
     plain = match is not None or source is not None or to is not None
-    if not plain and not any((all_of, first_of, none_of, fail_on)):
-        raise InvalidWait("nothing to wait for", hint="give match, source, to, all_of, first_of, none_of or fail_on")
+    states = states_of(sources)
+    if not plain and not states and not any((all_of, first_of, none_of, fail_on)):
+        first_of = implied(sources)
+        if not first_of:
+            raise InvalidWait(
+                "nothing to wait for", hint="give match, source, to, all_of, first_of, none_of, fail_on or sources"
+            )
     return Plan.of(
         Predicate.parse(match, source=source, to=to) if plain else None,
         all_of=all_of or (),
         first_of=first_of or (),
         none_of=none_of or (),
         fail_on=fail_on or (),
+        states=states,
         count=count,
         in_order=in_order,
         fail_fast=fail_fast,
@@ -206,13 +226,24 @@ def decide(
     count: int = 1,
     in_order: bool = False,
     fail_fast: bool = False,
+    sources: Iterable[Beside] = (),
     socket_path: Path | str | None = None,
 ) -> Outcome:
     """Wait in this thread, and answer how it ended: which event, which clause, which verdict, which exit code.
 
-    `timeout` is in s. Raises what `wait_for` raises.
+    `timeout` is in s. `sources` are what the wait watches by itself, for as long as it waits: `watch_files`, `watch_process`,
+    `ready_port` and the like. Raises what `wait_for` raises.
     """
     refuse_in_loop("decide", "adecide")
+    beside = checked(sources)
+    if beside:
+        return _under_trio(
+            partial(
+                adecide, match, source=source, to=to, all_of=all_of, first_of=first_of, none_of=none_of, fail_on=fail_on,
+                timeout=timeout, since=since, count=count, in_order=in_order, fail_fast=fail_fast, sources=beside,
+                socket_path=socket_path,
+            )
+        )  # fmt: skip
     plan = plan_of(match, source, to, all_of, first_of, none_of, fail_on, timeout, count, in_order, fail_fast)
     subscription = Subscription(Feed(plan.wanted, since, path=path_of(socket_path)))
     try:
@@ -235,17 +266,36 @@ async def adecide(
     count: int = 1,
     in_order: bool = False,
     fail_fast: bool = False,
+    sources: Iterable[Beside] = (),
     socket_path: Path | str | None = None,
 ) -> Outcome:
-    """`decide`, for trio and asyncio."""
+    """`decide`, for trio and asyncio. With `sources` for trio alone.
+
+    Raises:
+      TrioNeeded: `sources` are given, and asyncio runs here.
+    """
     from waitbus.client.drive import loop_key
 
-    plan = plan_of(match, source, to, all_of, first_of, none_of, fail_on, timeout, count, in_order, fail_fast)
-    subscription = AsyncSubscription(Feed(plan.wanted, since, path=path_of(socket_path), key=loop_key))
+    beside = checked(sources)
+    if beside and running_trio() is None:
+        raise TrioNeeded(
+            "sources of a wait run under trio, and another event loop runs here",
+            hint="call `waitbus.decide(..., sources=...)` in a thread, as by anyio.to_thread.run_sync",
+        )
+    plan = plan_of(match, source, to, all_of, first_of, none_of, fail_on, timeout, count, in_order, fail_fast, beside)
+    wanted = plan.wanted
+    subscription = AsyncSubscription(Feed(wanted, since, path=path_of(socket_path), key=loop_key))
     try:
-        return await run(plan, subscription, timeout=timeout)
+        running = [one.source(wanted, subscription.tell) for one in beside]
+        return await run(plan, subscription if wanted.alternatives else None, timeout=timeout, sources=running)
     finally:
         subscription.close()
+
+
+def _under_trio(call: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    import trio
+
+    return trio.run(call)
 
 
 def wait_for(
@@ -259,23 +309,26 @@ def wait_for(
     fail_on: Iterable[str] | None = None,
     timeout: float | None = None,
     since: str | Start | None = None,
+    sources: Iterable[Beside] = (),
     socket_path: Path | str | None = None,
 ) -> EventFrame | None:
     """The event that ends the wait, None if `timeout` (s) is over first. `decide` answers more.
 
     `match`, `source` and `to` say which event; `all_of`, `first_of`, `none_of`, `fail_on` are clauses
     (`"pytest:conclusion=failure"`). Events behind `since` count, so "is it so already?" and "when will it be so?" are one
-    question.
+    question. `sources` are watched for as long as it waits; what only is so (a port that is open) has no event: `decide` tells it
+    from a time-out.
 
     Raises:
       InvalidPredicate, InvalidWait, InvalidCursor: what was asked for is not of its form.
       RunningLoopError: an event loop runs in this thread; `await_for` is what to call there.
+      SourceUnavailable, Offline: one of `sources` cannot be run.
       LogError: there is no daemon, and the log cannot be read.
     """
     refuse_in_loop("wait_for", "await_for")
     outcome = decide(
         match, source=source, to=to, all_of=all_of, first_of=first_of, none_of=none_of, fail_on=fail_on,
-        timeout=timeout, since=since, socket_path=socket_path,
+        timeout=timeout, since=since, sources=sources, socket_path=socket_path,
     )  # fmt: skip
     return outcome.frame
 
@@ -291,11 +344,12 @@ async def await_for(
     fail_on: Iterable[str] | None = None,
     timeout: float | None = None,
     since: str | Start | None = None,
+    sources: Iterable[Beside] = (),
     socket_path: Path | str | None = None,
 ) -> EventFrame | None:
     """`wait_for`, for trio and asyncio."""
     outcome = await adecide(
         match, source=source, to=to, all_of=all_of, first_of=first_of, none_of=none_of, fail_on=fail_on,
-        timeout=timeout, since=since, socket_path=socket_path,
+        timeout=timeout, since=since, sources=sources, socket_path=socket_path,
     )  # fmt: skip
     return outcome.frame
