@@ -1,9 +1,9 @@
 """A file is closed, and who waits for it is woken: 20 a second, every other one a new file.
 
-Counted from just before `close` to the moment at which the waiter's loop has the event. Ours is one process that waits and has the
-source inside of it, as `wait --source fs` without a daemon: the event goes through the log and a bell all the same. 0.2 is
-`waitbus source fs` (with its extra, watchdog), its daemon, and a subscriber. The floor is `inotifywait -m` into a pipe, which says the
-name and keeps nothing; in the note a loop that lists the folder each 100 ms.
+Counted from just before `close` to the moment at which the waiter's loop has the event. Ours is one process that waits and has
+the source inside of it, as `wait --source fs` without a daemon: the event goes through the log and a bell all the same. 0.2 is
+`waitbus source fs` (with its extra, watchdog), its daemon, and a subscriber. The floor is `inotifywait -m` into a pipe, which
+says the name and keeps nothing; in the note a loop that lists the folder each 100 ms.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def measure(side: Side, scale: Scale) -> Sample:
         root = _root(home.place, scale)
         if side.old:
             home.daemon()
-            watcher = home.start(side.command, "source", "fs", root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            watcher = home.start(
+                side.command, "source", "fs", root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             time.sleep(0.5)
             if watcher.poll() is not None:  # its extra is not installed here
                 return {}
@@ -164,7 +166,9 @@ FS = Row(
     "file closed -> waiter woken",
     measure,
     (
-        Wanted("woken_p50", "file closed -> waiter woken, p50 (floor: inotifywait)", "ms", Budget(most=3, absolute=True)),
+        Wanted(
+            "woken_p50", "file closed -> waiter woken, p50 (floor: inotifywait)", "ms", Budget(most=3, absolute=True)
+        ),
         Wanted("woken_p99", "the same, p99", "ms"),
         Wanted("new_p50", "new files alone, p50", "ms", Budget(most=3, absolute=True)),
     ),

@@ -26,12 +26,15 @@ class Bus:
         self.root = root
         self.events: list[EventInsert] = []
         self.health: list[str] = []
-        self.held = trio.Event()
-        self.held.set()
+        self.may_go_on = trio.Event()
+        self.may_go_on.set()
+        self.is_held = False
         self._came = trio.Event()
 
     async def emit(self, *events: EventInsert) -> int:
-        await self.held.wait()
+        self.is_held = not self.may_go_on.is_set()
+        self._changed()
+        await self.may_go_on.wait()
         self.events += events
         self._changed()
         return len(events)
@@ -55,10 +58,14 @@ class Bus:
                 await self._came.wait()
 
     async def told(self) -> list[EventInsert]:
-        """What was told of all that happened up to now: a change that is held as long as any is made, and waited for."""
-        end = self.root / f"{next(_ends)}.end.tmp"
-        end.write_text("")
-        await self.until(lambda: any(event.fields["path"] == str(end) for event in self.events))
+        """What was told of all that happened up to now: a change that is held as long as any is made, and waited for.
+
+        Twice, since what is in a new folder is noted only when that was walked.
+        """
+        for _ in range(2):
+            end = self.root / f"{next(_ends)}.end.tmp"
+            end.write_text("")
+            await self.until(lambda end=end: any(event.fields["path"] == str(end) for event in self.events))
         told = [event for event in self.events if ".end.tmp" not in str(event.fields["path"])]
         self.events.clear()
         return told
@@ -92,7 +99,12 @@ def git(folder: Path, *arguments: str, given: bytes = b"") -> None:
     environment = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1"}
     who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
     subprocess.run(
-        ["git", *who, "-C", str(folder), *arguments], input=given, capture_output=True, env=environment, timeout=60, check=True
+        ["git", *who, "-C", str(folder), *arguments],
+        input=given,
+        capture_output=True,
+        env=environment,
+        timeout=60,
+        check=True,
     )
 
 
@@ -101,7 +113,14 @@ def repository_of(top: Path, files: int, folders: int) -> None:
     blob = b"blob\nmark :1\ndata 5\nhello\n"
     author = b"committer a <a@b> 1700000000 +0000\ndata 1\nx\n"
     tree = b"".join(b"M 100644 :1 d%d/s/f%d.txt\n" % (number % folders, number) for number in range(files))
-    commits = b"commit refs/heads/main\n" + author + b"\ncommit refs/heads/full\n" + author + b"from refs/heads/main\n" + tree
+    commits = (
+        b"commit refs/heads/main\n" + author + b"\ncommit refs/heads/full\n" + author + b"from refs/heads/main\n" + tree
+    )
     git(top, "init", "-q")
     git(top, "fast-import", "--quiet", given=blob + commits)
     git(top, "checkout", "-q", "main")
+
+
+def sh(*argv: object) -> None:
+    """A program, to its end."""
+    subprocess.run([str(word) for word in argv], timeout=60, check=True)

@@ -39,9 +39,15 @@ def test_what_happened(before: Seen | None, now: Seen | None, origin: Seen | Non
 @pytest.mark.parametrize(
     ("name", "temporary"),
     [
-        *[(name, True) for name in ("a.txt~", ".a.swp", "a.tmp", "x.tmp.4711", "4913", "sedXk2p9q", "tmpab12cd34", "#a#")],
+        *[
+            (name, True)
+            for name in ("a.txt~", ".a.swp", "a.tmp", "x.tmp.4711", "4913", "sedXk2p9q", "tmpab12cd34", "#a#")
+        ],
         *[(name, True) for name in ("a.py.tmp.123", "a.part", "a.crdownload", ".goutputstream-AB", "x___jb_tmp___")],
-        *[(name, False) for name in ("a.txt", "models.py", "Makefile", "tmp", "sed.py", "template.html", "a.tmpl", "x1")],
+        *[
+            (name, False)
+            for name in ("a.txt", "models.py", "Makefile", "tmp", "sed.py", "template.html", "a.tmpl", "x1")
+        ],
     ],
 )
 def test_which_names_look_temporary(name: str, temporary: bool) -> None:
@@ -121,6 +127,16 @@ def test_debounce_waits_for_rest_and_not_for_ever() -> None:
         if due(changes, now):
             times.append(now)
     assert times == [10.0, 20.5, 31.0, 41.5]
+
+
+def test_a_name_that_comes_and_goes_all_the_time_is_not_held_for_ever() -> None:
+    changes = Changes()
+    times = []
+    for number in range(200):
+        now = number * HOLD / 2
+        changes.note("lock", "created" if number % 2 else "gone", now, known=True)
+        times += [now for _ in due(changes, now)]
+    assert 5 <= len(times) <= 11
 
 
 def test_what_is_being_written_is_not_due_until_it_is_noted_again() -> None:

@@ -1,4 +1,6 @@
-"""Whatever happens under a root, in whatever order: what was told, taken together, is how it is. On real files, against a model."""
+"""Whatever happens under a root, in whatever order: what was told, taken together, is how it is. On real files, against a
+model.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,14 @@ import select
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from waitbus.errors import ServiceMissing
 from waitbus.events import EventInsert
 from waitbus.sources import fs_changes, fs_watch, inotify
 from waitbus.sources.fs_globs import Globs
@@ -86,7 +89,9 @@ def do(root: Path, step: tuple, serial: Iterator[int]) -> None:
     path = root / step[1]
     try:
         if step[0] == "write":
-            path.write_text("x" * (step[2] + 10 * next(serial)))  # no two of one size: the clock of the file system is coarse
+            path.write_text(
+                "x" * (step[2] + 10 * next(serial))
+            )  # no two of one size: the clock of the file system is coarse
         elif step[0] == "remove":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         elif step[0] == "rename":
@@ -270,10 +275,10 @@ def test_a_queue_or_a_watch_that_is_refused_is_a_typed_error(home: Path, monkeyp
     queue = Inotify()
     try:
         monkeypatch.setattr(inotify, "_libc", Refusing)
-        with pytest.raises(inotify.ServiceMissing, match="cannot be watched: No space left") as caught:
+        with pytest.raises(ServiceMissing, match="cannot be watched: No space left") as caught:
             queue.add(str(home), inotify.CREATE)
         assert "max_user_watches" in caught.value.hint
-        with pytest.raises(inotify.ServiceMissing, match="Too many open files") as caught:
+        with pytest.raises(ServiceMissing, match="Too many open files") as caught:
             Inotify()
         assert "max_user_instances" in caught.value.hint
     finally:
@@ -291,8 +296,8 @@ def test_what_is_not_there_or_a_link_is_not_watched(home: Path) -> None:
         queue.close()
 
 
-@pytest.mark.parametrize("make", [lambda place: open(place, "w"), lambda place: open(place, "r+")])
-def test_a_file_is_being_written_while_it_is_open_for_that(home: Path, make: Callable) -> None:
+@pytest.mark.parametrize("mode", ["w", "r+", "a"])
+def test_a_file_is_being_written_while_it_is_open_for_that(home: Path, mode: str) -> None:
     from waitbus.sources.fs_tree import is_being_written
 
     place = home / "a"
@@ -300,7 +305,7 @@ def test_a_file_is_being_written_while_it_is_open_for_that(home: Path, make: Cal
     assert not is_being_written(str(place))
     with open(place):
         assert not is_being_written(str(place))
-    with make(place):
+    with open(place, mode):
         assert is_being_written(str(place))
     assert not is_being_written(str(place))
     assert not is_being_written(str(home / "nowhere"))

@@ -16,16 +16,53 @@ from waitbus.sources.gitignore import Scope, latin, parse, rule
 WORDS = ["a", "b", "foo", "bar", "build", "x.py", "x.o", "lib.so", "a b", "Foo", "[x]", "é", "#x", "!y", "t~", "docs"]
 PATTERNS = [
     *("*.py", "*.o", "/build", "build/", "foo", "!foo", "foo/", "!foo/bar", "/foo/*", "!/foo/x.py", "**/bar", "bar/**"),
-    *("a/**/b", "foo**/bar", "!*.so", "lib.*", "?", "??", "[ab]", "[!ab]", "[a-c]*", "\\#x", "\\!y", "#comment", "", "  "),
-    *("a\\ b", "a b   ", "*~", "/*", "!/*/", "/a/b/", "docs/*.py", "**/docs/**", "*", "!*/", "x.[po]*", "[[:upper:]]oo"),
+    *(
+        "a/**/b",
+        "foo**/bar",
+        "!*.so",
+        "lib.*",
+        "?",
+        "??",
+        "[ab]",
+        "[!ab]",
+        "[a-c]*",
+        "\\#x",
+        "\\!y",
+        "#comment",
+        "",
+        "  ",
+    ),
+    *(
+        "a\\ b",
+        "a b   ",
+        "*~",
+        "/*",
+        "!/*/",
+        "/a/b/",
+        "docs/*.py",
+        "**/docs/**",
+        "*",
+        "!*/",
+        "x.[po]*",
+        "[[:upper:]]oo",
+    ),
     *("[", "x\\", "[]x]", "\\[x\\]", "é", "a/*/b", "/**", "!**/x.py", "foo/**/x.py", "*/x.py", "**", "b/", "!b", "/"),
 ]
 
 
 def git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "XDG_CONFIG_HOME": os.environ["XDG_CONFIG_HOME"]}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ["HOME"],
+        "XDG_CONFIG_HOME": os.environ["XDG_CONFIG_HOME"],
+    }
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], input=given, capture_output=True, env=environment, timeout=30, check=False
+        ["git", "-C", str(folder), *arguments],
+        input=given,
+        capture_output=True,
+        env=environment,
+        timeout=30,
+        check=False,
     )
     assert done.returncode in (0, 1), done.stderr
     return done.stdout

@@ -1,4 +1,6 @@
-"""The folders around a root: whether one of them moves, whether git's rules in them change, and whether a lost root is there again."""
+"""The folders around a root: whether one of them moves, whether git's rules in them change, and whether a lost root is there
+again.
+"""
 
 from __future__ import annotations
 

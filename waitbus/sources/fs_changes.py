@@ -1,10 +1,10 @@
 """From notifications to changes: what is noted of a path, when it is due, and what to say of it then. No I/O.
 
-A notification only says that a path is worth a look; what is told is the difference between what was known of it and what is found
-when it is due. So whatever order things come in, and whatever was lost, the last thing told of a path is how it is.
+A notification only says that a path is worth a look; what is told is the difference between what was known of it and what is
+found when it is due. So whatever order things come in, and whatever was lost, the last thing told of a path is how it is.
 
-A name that went may come back: editors rename the file and write a new one, or write a new one and rename it over the file. What may
-be the first half of that is held for `HOLD`; everything else is due at once, or `debounce` after the last note of it.
+A name that went may come back: editors rename the file and write a new one, or write a new one and rename it over the file.
+What may be the first half of that is held for `HOLD`; everything else is due at once, or `debounce` after the last note of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOLD = 0.05
 AGAIN = 0.05
 """s between two changes told of one path: a file that is written in a loop is not told of each time."""
 PATIENCE = 10
-"""A path that never comes to rest is told after so many times `debounce`."""
+"""A path that never comes to rest is told after so many times `debounce` or `HOLD`."""
 
 Note = Literal["created", "closed", "touched", "arrived", "gone", "found"]
 """A name appeared; what was written was closed; attributes changed; renamed to here; removed or renamed away; seen in a scan."""
@@ -85,7 +85,9 @@ class Changes:
     _count: int = 0
     _told: dict[str, float] = attrs.field(factory=dict)
 
-    def note(self, path: str, what: Note, now: float, *, known: bool, origin: str | None = None, since_ns: int = 0) -> None:
+    def note(
+        self, path: str, what: Note, now: float, *, known: bool, origin: str | None = None, since_ns: int = 0
+    ) -> None:
         """Note something of a path; `known`: there was a file before; `origin`: the known file that was renamed to here."""
         pending = self.pending.get(path) or self.open.pop(path, None) or Pending(now)
         self.pending[path] = pending
@@ -153,9 +155,8 @@ class Changes:
         return due if told is None else max(due, told + AGAIN)
 
     def _put(self, path: str, pending: Pending, due: float, now: float) -> None:
-        if self.debounce:
-            due = max(due, min(now + self.debounce, pending.first + PATIENCE * self.debounce))
-        pending.due = due
+        latest = pending.first + PATIENCE * max(self.debounce, HOLD)
+        pending.due = min(max(due, now + self.debounce), latest)
         self._push(path, pending)
 
     def _push(self, path: str, pending: Pending) -> None:

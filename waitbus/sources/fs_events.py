@@ -1,10 +1,10 @@
 """The rows of the fs source.
 
-The key of a file that is there is its state: path, inode, size and time. So what one watcher calls created, another one, which knew
-the file before, modified, and a third, which saw where it came from, moved, is one row. The key of one that is gone is the state
-that it had. The time is that of the last write; where the inode was changed later (a move, a time set back as `tar` and `cp -p` do)
-that moment is part of it, or a file that comes back as it was would be taken for the row of the first time. Only what follows a
-write within 50 ms, the `chmod` of an installer, is not: one watcher sees it before that and one behind it.
+The key of a file that is there is its state: path, inode, size and time. So what one watcher calls created, another one, which
+knew the file before, modified, and a third, which saw where it came from, moved, is one row. The key of one that is gone is the
+state that it had. The time is that of the last write; where the inode was changed later (a move, a time set back as `tar` and
+`cp -p` do) that moment is part of it, or a file that comes back as it was would be taken for the row of the first time. Only
+what follows a write within 50 ms, the `chmod` of an installer, is not: one watcher sees it before that and one behind it.
 """
 
 from __future__ import annotations

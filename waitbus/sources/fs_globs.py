@@ -1,7 +1,7 @@
 """Which files of a root are meant: `--glob '*.py'`, `include`, `exclude`. A glob is compared as a line of a `.gitignore` is.
 
-`*.py` is any file of that name, `src/*.py` those directly in `src`, `src/**/*.py` those below it, `docs/` all that lies in a folder
-`docs`; `{a,b}` stands for either; `!` in front turns an include into an exclude.
+`*.py` is any file of that name, `src/*.py` those directly in `src`, `src/**/*.py` those below it, `docs/` all that lies in a
+folder `docs`; `{a,b}` stands for either; `!` in front turns an include into an exclude.
 """
 
 from __future__ import annotations

@@ -92,9 +92,7 @@ class Scanner:
         self.tree.folders[path] = self.tree.by_watch[watch] = folder
         return folder
 
-    def _look_into(
-        self, folder: Folder, walk: Walk, left: list[tuple[str, Scope | None, bool]]
-    ) -> Iterator[None]:
+    def _look_into(self, folder: Folder, walk: Walk, left: list[tuple[str, Scope | None, bool]]) -> Iterator[None]:
         unseen, unseen_folders = set(folder.files), set(folder.folders)
         for name, is_folder, now in self._entries(folder):
             if is_folder:
@@ -113,7 +111,9 @@ class Scanner:
 
     def _entries(self, folder: Folder) -> Iterator[tuple[str, bool, Seen | None]]:
         try:
-            place = os.open(self.tree.absolute(folder.path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            place = os.open(
+                self.tree.absolute(folder.path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
         except ValueError:
             return
         except OSError as error:

@@ -1,7 +1,7 @@
 """What is known of the files under a root, and how one is looked at.
 
-Memory: about 0.3 KiB for a file that is watched for, its name included, and 1 KiB for a folder; ignored, excluded and not included
-files cost nothing.
+Memory: about 0.3 KiB for a file that is watched for, its name included, and 1 KiB for a folder; ignored, excluded and not
+included files cost nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One root that is watched: notifications in, changes out, in turns that take a bounded time.
 
-A turn runs in a thread, one at a time, and is all that touches a watch. It walks first and reads the queue then: while folders are
-walked the kernel keeps what comes, up to `fs.inotify.max_queued_events`; beyond that it says so, and everything is looked at again.
-Where there is no inotify everything is looked at again each second.
+A turn runs in a thread, one at a time, and is all that touches a watch. It walks first and reads the queue then: while folders
+are walked the kernel keeps what comes, up to `fs.inotify.max_queued_events`; beyond that it says so, and everything is looked at
+again. Where there is no inotify everything is looked at again each second.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ EVERY = 1.0
 HAS_INOTIFY = sys.platform == "linux"
 
 GONE = inotify.MOVED_FROM | inotify.DELETE
+COME = inotify.MOVED_TO | inotify.CREATE
 KINDS: tuple[tuple[int, Note], ...] = (
     (GONE, "gone"),
     (inotify.MOVED_TO, "arrived"),
@@ -257,9 +258,8 @@ class RootWatch:
     def _take_folder(self, folder: Folder, path: str, note: inotify.Note) -> None:
         if note.mask & GONE:
             self._lose(path)
-        elif note.mask & (inotify.MOVED_TO | inotify.CREATE) and self.recursive:
-            if self.tree.takes_folder(folder, note.name):
-                self._gain(folder, path, note)
+        elif note.mask & COME and self.recursive and self.tree.takes_folder(folder, note.name):
+            self._gain(folder, path, note)
 
     def _gain(self, folder: Folder, path: str, note: inotify.Note) -> None:
         folder.folders.add(note.name)
@@ -302,7 +302,7 @@ class RootWatch:
         self._note(path, "gone")
 
     def left(self, path: str) -> None:
-        if not path and identity(self.root) is not None and not os.access(self.root, os.R_OK | os.X_OK):
+        if not path and identity(self.root) is not None and not _may_read(self.root):
             raise PathError(f"{self.root} may not be read", hint="its owner can allow it with chmod u+rx")
         self._lose(path)
 
@@ -328,6 +328,10 @@ class RootWatch:
         if self.queue is not None:
             return self.queue.add(place, inotify.NAMES | inotify.ATTRIB | (inotify.SELF if place == self.root else 0))
         return -1 if identity(place) is not None else None
+
+
+def _may_read(folder: str) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _changed_ns(path: str) -> int:

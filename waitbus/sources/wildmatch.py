@@ -1,7 +1,7 @@
 """Git's patterns for names and paths, exactly: what `wildmatch.c` matches, said as a regular expression of linear time.
 
-Text here is bytes decoded as Latin-1: git compares bytes, a `?` is one byte, and a file name need not be UTF-8. The format is that
-of gitignore(5); where that page and git's own code differ, the code is right (`foo**/bar` matches `foobar`).
+Text here is bytes decoded as Latin-1: git compares bytes, a `?` is one byte, and a file name need not be UTF-8. The format is
+that of gitignore(5); where that page and git's own code differ, the code is right (`foo**/bar` matches `foobar`).
 """
 
 from __future__ import annotations
