@@ -24,6 +24,7 @@ from bench import machine
 from bench.figures import Sample, figure, markdown
 from bench.rows import QUICK, Row, Scale
 from bench.rows.burst import BURST
+from bench.rows.fs import FS
 from bench.rows.idle import IDLE
 from bench.rows.replay import REPLAY
 from bench.rows.scripts import RETENTION, WAITERS
@@ -34,7 +35,7 @@ from bench.rows.wake import WAKE, WAKE_LOG
 from bench.sides import Broken, Side, sides
 
 RESULTS = Path(__file__).parent / "results"
-ROWS = {row.key: row for row in (WAKE, WAKE_LOG, THROUGHPUT, BURST, UNWANTED, REPLAY, IDLE, START, WAITERS, RETENTION)}
+ROWS = {row.key: row for row in (WAKE, WAKE_LOG, THROUGHPUT, BURST, UNWANTED, REPLAY, IDLE, START, WAITERS, RETENTION, FS)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

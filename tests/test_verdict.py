@@ -59,6 +59,8 @@ EXIT_1 = event("docker", "docker_container", "completed", "failure", action="die
 EXIT_0 = event("docker", "docker_container", "completed", "success", action="die")
 STARTED = event("docker", "docker_event", action="start", name="db")
 CHANGED = event("fs", "fs_change", action="modified")
+OVERFLOW = event("fs", "fs_overflow", action="overflow")
+ROOT_GONE = event("fs", "fs_root", action="vanished")
 PROCESS_STARTED = event("process", "process_started", "in_progress", name="build")
 PROCESS_BAD = event("process", "process_exited", "completed", "failure", name="build")
 PROCESS_OK = event("process", "process_exited", "completed", "success", name="build")
@@ -143,6 +145,10 @@ TABLE = [
     (STARTED, asked("event_type=docker_container", "event_type=docker_event"), True, 0),
     # fs
     (CHANGED, asked(source="fs"), True, 0),
+    (OVERFLOW, asked(source="fs"), False, None),
+    (OVERFLOW, asked("event_type=fs_overflow"), True, 0),
+    (ROOT_GONE, asked(source="fs"), False, None),
+    (ROOT_GONE, asked("action=vanished", source="fs"), True, 0),
     # process
     (PROCESS_STARTED, asked("name=build", source="process"), False, None),
     (PROCESS_STARTED, PROCESS, False, None),

@@ -112,7 +112,9 @@ def _docker(event: Event) -> Said:
 
 
 def _fs(event: Event) -> Said:
-    return _text(event.fields, "path") or _about(event), _action(event), "", ""
+    fields = event.fields
+    old_path = _text(fields, "old_path")
+    return _text(fields, "path") or _about(event), _action(event), f"from {old_path}" if old_path else "", ""
 
 
 def _process(event: Event) -> Said:

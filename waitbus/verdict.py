@@ -35,6 +35,8 @@ _progress: dict[tuple[str, str], ProgressRule] = {
     ("github", "status"): "without_conclusion",
     ("github", "deployment_status"): "without_conclusion",
     ("docker", "docker_event"): "always",
+    ("fs", "fs_overflow"): "always",
+    ("fs", "fs_root"): "always",
     ("process", "process_started"): "always",
     ("waitbus", "source_down"): "always",
     ("waitbus", "source_up"): "always",

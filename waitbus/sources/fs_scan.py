@@ -1,0 +1,165 @@
+"""Walking a folder in steps: watch it, read its rules, then look at what is in it; in that order, so that nothing is missed.
+
+A generator, so that whoever walks can stop after any entry and go on later.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import attrs
+
+from waitbus.sources import gitignore_files
+from waitbus.sources.fs_tree import Folder, Seen, Tree, joined, seen
+from waitbus.sources.gitignore import Scope, latin
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""That a folder cannot be opened for want of these says nothing of what is in it."""
+EVERYTHING_IS_OLD = 1 << 63
+"""For `old_before_ns`: what is found was there before."""
+
+
+class Hears(Protocol):
+    """What a walk tells, of paths relative to the root."""
+
+    def found(self, path: str, seen: Seen, walk: Walk) -> None:
+        """A file that was not known, or is another one than was known."""
+
+    def missing(self, path: str) -> None:
+        """A file that was known, and is not there."""
+
+    def left(self, path: str) -> None:
+        """A folder that is not there any more."""
+
+    def hidden(self, path: str) -> None:
+        """A folder that the rules hide by now."""
+
+
+@attrs.frozen
+class Walk:
+    """What a walk begins with: a folder in a scope (of the folder around it), and what is known of how it came.
+
+    A file that was not known and whose inode was changed before `old_before_ns` was there all the time, out of our sight.
+    `origin` is the path from which the folder was renamed to here, at `since_ns`.
+    """
+
+    path: str
+    scope: Scope | None
+    included: bool = False
+    old_before_ns: int = 0
+    origin: str | None = None
+    since_ns: int = 0
+
+    def origin_of(self, path: str) -> str | None:
+        """Where a file that is found came from."""
+        return None if self.origin is None else self.origin + path[len(self.path) :]
+
+
+@attrs.define(eq=False)
+class Scanner:
+    """Walks; `watch` gives a folder's number in the kernel's queue, None if it is not there."""
+
+    tree: Tree
+    hears: Hears
+    watch: Callable[[str], int | None]
+    recursive: bool = True
+    gitignore: bool = True
+
+    def walk(self, walk: Walk) -> Iterator[None]:
+        """Yields after each entry."""
+        left = [(walk.path, walk.scope, walk.included)]
+        while left:
+            path, scope, included = left.pop()
+            folder = self._enter(path, scope, included)
+            if folder is None:
+                self.hears.left(path)
+                continue
+            yield from self._look_into(folder, walk, left)
+
+    def _enter(self, path: str, outer: Scope | None, included: bool) -> Folder | None:
+        place = self.tree.absolute(path)
+        watch = self.watch(place)
+        if watch is None:
+            return None
+        folder = self.tree.folders.get(path) or Folder(path)
+        if folder.watch != watch and self.tree.by_watch.get(folder.watch) is folder:
+            del self.tree.by_watch[folder.watch]
+        folder.watch, folder.included = watch, included
+        folder.scope = gitignore_files.scope_of(place, os.path.basename(place), outer) if self.gitignore else None
+        self.tree.folders[path] = self.tree.by_watch[watch] = folder
+        return folder
+
+    def _look_into(self, folder: Folder, walk: Walk, left: list[tuple[str, Scope | None, bool]]) -> Iterator[None]:
+        unseen, unseen_folders = set(folder.files), set(folder.folders)
+        for name, is_folder, now in self._entries(folder):
+            if is_folder:
+                if self.recursive and self.tree.takes_folder(folder, name):
+                    unseen_folders.discard(name)
+                    folder.folders.add(name)
+                    left.append(self._inner(folder, name))
+            elif now is not None and self.tree.takes_file(folder, name):
+                unseen.discard(name)
+                self._compare(folder, name, now, walk)
+            yield
+        for name in unseen:
+            self._miss(folder, name)
+        for name in unseen_folders:
+            self._miss_folder(folder, name)
+
+    def _entries(self, folder: Folder) -> Iterator[tuple[str, bool, Seen | None]]:
+        try:
+            place = os.open(
+                self.tree.absolute(folder.path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+        except ValueError:
+            return
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise
+            return
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    try:
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        yield entry.name, is_folder, None if is_folder else seen(entry.stat(follow_symlinks=False))
+                    except OSError:  # gone since
+                        yield entry.name, False, None
+        except OSError:  # the whole folder is
+            pass
+        finally:
+            os.close(place)
+
+    def _inner(self, folder: Folder, name: str) -> tuple[str, Scope | None, bool]:
+        return joined(folder.path, name), folder.scope, self.is_included(folder, name)
+
+    def is_included(self, folder: Folder, name: str) -> bool:
+        """Whether an include takes a folder in a folder, and so all that lies in it."""
+        globs, path = self.tree.globs, latin(joined(folder.path, name))
+        return folder.included or (bool(globs.include) and globs.includes(path, latin(name), is_folder=True))
+
+    def _compare(self, folder: Folder, name: str, now: Seen, walk: Walk) -> None:
+        path = joined(folder.path, name)
+        before = self.tree.known(path)
+        if before is None and now.changed_ns < walk.old_before_ns:
+            folder.files[name] = now
+        elif before is None or not before.is_as(now):
+            self.hears.found(path, now, walk)
+        else:
+            self.tree.keep(path, now.not_before(before))
+
+    def _miss(self, folder: Folder, name: str) -> None:
+        if not self.tree.takes_file(folder, name):
+            folder.files.pop(name, None)  # the rules have changed, the file has not
+        else:
+            self.hears.missing(joined(folder.path, name))
+
+    def _miss_folder(self, folder: Folder, name: str) -> None:
+        path = joined(folder.path, name)
+        if self.tree.takes_folder(folder, name):
+            self.hears.left(path)
+        else:
+            self.hears.hidden(path)
