@@ -101,8 +101,21 @@ def _pytest(event: Event) -> Said:
     nodeid = _text(fields, "nodeid")
     if event.event_type == "pytest_test":
         return nodeid or _about(event), _word(event), _after(fields).removeprefix(" after "), ""
-    counts = ", ".join(f"{fields[key]} {key}" for key in ("failed", "errors", "passed", "skipped") if fields.get(key))
-    return _about(event), _word(event), counts + _after(fields, "in") if counts else "", nodeid
+    counts = ", ".join(
+        f"{fields[key]} {'error' if key == 'errors' and fields[key] == 1 else key}"
+        for key in ("failed", "errors", "passed", "skipped", "xfailed", "xpassed")
+        if fields.get(key)
+    )
+    detail = counts + _after(fields, "in") if counts else _text(fields, "reason") or _no_tests(fields)
+    first = fields.get("first_failures")
+    return _about(event), _word(event), detail, nodeid or (str(first[0]) if isinstance(first, list) and first else "")
+
+
+def _no_tests(fields: Fields) -> str:
+    status = fields.get("exit_status")
+    if status in (0, 5):
+        return "no tests ran"
+    return "" if status is None else f"exit {status}"
 
 
 def _docker(event: Event) -> Said:

@@ -192,13 +192,21 @@ def test_a_stream_that_is_closed_stays_closed(tmp_path: Path, closed: str) -> No
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8", None])
-def test_the_environment_is_untouched(locale: str | None) -> None:
-    """In the C locale Python adds LC_CTYPE to its own environment (PEP 538); the command does not see it."""
+def test_the_environment_is_untouched(locale: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the two that bring pytest the way to us. In the C locale Python adds LC_CTYPE to its own environment (PEP 538); the
+    command does not see it."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
     if locale is not None:
         env["LC_ALL" if locale != "C" else "LANG"] = locale
     bare = subprocess.run(["env", "-0"], env=env, capture_output=True, check=True, timeout=30)
     ours = subprocess.run([*RUN, "env", "-0"], env=env, capture_output=True, check=True, timeout=30)
+    added = set(ours.stdout.split(b"\0")) - set(bare.stdout.split(b"\0"))
+    assert {entry.partition(b"=")[0] for entry in added} == {b"PYTHONPATH", b"TOX_OVERRIDE"}
+    assert sorted({*ours.stdout.split(b"\0")} - added) == sorted(bare.stdout.split(b"\0"))
+    off = {**env, "WAITBUS_PYTEST": "0"}
+    bare = subprocess.run(["env", "-0"], env=off, capture_output=True, check=True, timeout=30)
+    ours = subprocess.run([*RUN, "env", "-0"], env=off, capture_output=True, check=True, timeout=30)
     assert sorted(ours.stdout.split(b"\0")) == sorted(bare.stdout.split(b"\0"))
 
 

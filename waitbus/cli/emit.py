@@ -66,6 +66,12 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
     help="Many events, one JSON object a line, from FILE or - (stdin); all or none.",
 )
 @option(
+    "--junit",
+    metavar="FILE",
+    group="Record",
+    help="The suites and failures of a JUnit XML file, or of - (stdin); twice is once.",
+)
+@option(
     "--db", type=click.Path(), metavar="FILE", group="Record", help="Another log than the one of WAITBUS_STATE_DIR."
 )
 @form_options(default="text")
@@ -74,6 +80,7 @@ def emit(
     type: str | None,
     event_type: str | None,
     batch: str | None,
+    junit: str | None,
     db: str | None,
     form: Form | None,
     as_json: bool,
@@ -89,7 +96,13 @@ def emit(
     """
     form = chosen(form, as_json, as_text, "text")
     log = log_file(db)
-    if batch is not None:
+    if batch is not None and junit is not None:
+        raise Usage("--batch and --junit are given", hint="one file at a time")
+    if junit is not None:
+        from waitbus.cli.junit import emit_junit
+
+        results = emit_junit(junit, log, type or event_type, given)
+    elif batch is not None:
         from waitbus.cli.batch import emit_batch
 
         results = emit_batch(batch, log, type or event_type, given)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import option
-from waitbus.producer import emit
+from waitbus.errors import WaitbusError
+from waitbus.producer import emit, emit_all
 from waitbus.sources import child as children
 from waitbus.sources import pidfd, process
+from waitbus.sources.pytest_relay import open_relay
 from waitbus.store import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from waitbus.events import EventInsert
+    from waitbus.sources.pytest_relay import Relay
 
 
 @command(
@@ -33,17 +40,54 @@ def run(name: str | None, command: tuple[str, ...]) -> int:
     It has the terminal, the streams and the environment to itself, as under `env`. The exit code is its own, or 128+n if
     signal n ended it; 127 if there is no such command, 126 if it cannot be executed. If the log cannot be written, that is
     said once and changes nothing else.
+
+    Test sessions of pytest below it, also through make, tox, nox or uv, are told as they go: each failure, and the end. For
+    that PYTHONPATH has one place more at its end, and TOX_OVERRIDE tells tox to hand it down; WAITBUS_PYTEST=0 leaves
+    both alone, WAITBUS_PYTEST=all tells of every test.
     """
     if name is not None and not name.strip():
         raise Usage("--name is empty", hint="leave it out to use the command's own name")
     children.keep_streams_closed()
     diary = _Diary(name, command)
     begun = time.monotonic()
-    child = children.spawn(command)
-    diary.started(child.pid)
-    status = children.wait(child)
-    diary.exited(status, time.monotonic() - begun)
+    with _relay(diary) as relay:
+        child = _spawn(command, relay)
+        diary.started(child.pid)
+        status = _wait(child, relay, diary)
+        took = time.monotonic() - begun
+        if relay is not None:
+            diary.sessions(lambda: relay.end(status))
+        diary.exited(status, took)
     return process.ending(status)[0]
+
+
+def _wait(child: children.Child, relay: Relay | None, diary: _Diary) -> int:
+    if relay is None:
+        return children.wait(child)
+    diary.try_to(lambda: relay.wake_by_signal(child.pid))
+    return children.wait(child, lambda: diary.sessions(relay.hear))
+
+
+def _spawn(command: tuple[str, ...], relay: Relay | None) -> children.Child:
+    if relay is None:
+        return children.spawn(command)
+    return children.spawn(command, relay.environment(children.environment()), also=[signal.SIGIO])
+
+
+@contextmanager
+def _relay(diary: _Diary) -> Iterator[Relay | None]:
+    """What hears of pytest below the command; none where the log cannot be written, or it was turned off."""
+    relay = None
+    if not diary.lost:
+        try:
+            relay = open_relay(os.environ)
+        except (OSError, WaitbusError) as error:
+            output.warn(f"what pytest does below {diary.name} is not told: {error}")
+    try:
+        yield relay
+    finally:
+        if relay is not None:
+            relay.close()
 
 
 class _Diary:
@@ -55,7 +99,7 @@ class _Diary:
         self.lost = False
         own = os.getpid()
         self.run = pidfd.Process(own, pidfd.start_time(own) or 0)
-        self._try(self._rehearse)
+        self.try_to(self._rehearse)
 
     def _rehearse(self) -> None:
         # The command's end is to be our end within 2 ms. The first connection, and the modules that are imported when the first
@@ -70,12 +114,16 @@ class _Diary:
 
     def started(self, pid: int) -> None:
         self.subject = self._subject(pid)
-        self._try(lambda: emit(process.started(self.subject)))
+        self.try_to(lambda: emit(process.started(self.subject)))
 
     def exited(self, status: int, duration_s: float) -> None:
-        self._try(lambda: emit(process.exited(self.subject, status, duration_s)))
+        self.try_to(lambda: emit(process.exited(self.subject, status, duration_s)))
 
-    def _try(self, act: Callable[[], object]) -> None:
+    def sessions(self, hear: Callable[[], list[EventInsert]]) -> None:
+        """Write what pytest sessions below the command have told."""
+        self.try_to(lambda: emit_all(rows) if (rows := hear()) else None)
+
+    def try_to(self, act: Callable[[], object]) -> None:
         # A boundary like that of a supervisor: no fault of ours may keep the command from running or cost its exit code.
         try:
             act()

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -42,12 +43,14 @@ def keep_streams_closed() -> None:
             os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # gets the lowest that is free: this one
 
 
-def spawn(command: tuple[str, ...]) -> Child:
-    """Start `command` with our streams, open descriptors, environment and signal dispositions.
+def spawn(
+    command: tuple[str, ...], environ: Mapping[str, str] | None = None, *, also: Iterable[signal.Signals] = ()
+) -> Child:
+    """Start `command` with our streams, descriptors and signal dispositions, and our environment if no other is given.
 
-    The signals that we must outlive are blocked rather than handled, from before the child exists until this process ends, so
-    that none can come between the start and the wait. A signal that we ignore (`nohup`, `&` in a script) is ignored by the
-    child too, and left alone here.
+    The signals that we must outlive, and those in `also`, are blocked rather than handled, from before the child exists until
+    this process ends, so that none can come between the start and the wait. A signal that we ignore (`nohup`, `&` in a
+    script) is ignored by the child too, and left alone here.
 
     Raises:
       CommandNotFound: there is no such command, or its interpreter is missing.
@@ -55,19 +58,22 @@ def spawn(command: tuple[str, ...]) -> Child:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, the kernel keeps no exit status
     held = frozenset(number for number in HANDED_ON if signal.getsignal(number) is not signal.SIG_IGN)
-    inherited = signal.pthread_sigmask(signal.SIG_BLOCK, held | {signal.SIGCHLD})
+    inherited = signal.pthread_sigmask(signal.SIG_BLOCK, held | {signal.SIGCHLD, *also})
     try:
-        return Child(_start(command, inherited), held)
+        return Child(_start(command, inherited, environment() if environ is None else environ), held)
     except BaseException:
         signal.pthread_sigmask(signal.SIG_SETMASK, inherited)
         raise
 
 
-def wait(child: Child) -> int:
-    """The wait status of the child when it has ended; hands on what is sent to us meanwhile."""
+def wait(child: Child, hear: Callable[[], object] | None = None) -> int:
+    """The wait status of the child when it has ended; hands on what is sent to us meanwhile. `hear` is called at each SIGIO."""
+    watched = child.held | {signal.SIGCHLD, *([signal.SIGIO] if hear else [])}
     while True:
-        number, sender, from_kernel = _next_signal(child.held | {signal.SIGCHLD})
-        if number == signal.SIGCHLD:
+        number, sender, from_kernel = _next_signal(watched)
+        if hear and number == signal.SIGIO:
+            hear()
+        elif number == signal.SIGCHLD:
             ended, status = os.waitpid(child.pid, os.WNOHANG)
             if ended:
                 return status
@@ -75,11 +81,10 @@ def wait(child: Child) -> int:
             os.kill(child.pid, number)
 
 
-def _start(command: tuple[str, ...], mask: set[signal.Signals | int]) -> int:
+def _start(command: tuple[str, ...], mask: set[signal.Signals | int], environ: Mapping[str, str]) -> int:
     # Not subprocess: it closes descriptors that the shell opened for the command (`3<file`, `<(...)`), and costs 10 ms to
     # import. Python ignores SIGPIPE and SIGXFSZ for itself; no command expects that.
     defaults = (signal.SIGPIPE, signal.SIGXFSZ)
-    environ = environment()
     if not command[0]:  # Python would not even ask the system
         raise refusal("", OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
     try:

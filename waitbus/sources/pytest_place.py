@@ -1,0 +1,134 @@
+"""The folder of one `waitbus run`, `<state>/relays/<random>`: a socket for pytest below it, and its plugin as a wheel."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zlib import crc32
+
+import waitbus
+from waitbus import whole
+from waitbus.paths import own_directory, state_dir
+
+MODULE = "waitbus_relay"
+"""The plugin's name where it is a copy; `pytest_plugin` knows itself by it."""
+WHEEL = f"{MODULE}-1-py3-none-any.whl"
+"""Of this form pip knows a wheel (PEP 427)."""
+SOCKET = "s"
+BACKLOG = 64
+STALE_MAX, YOUNG_S = 16, 60.0
+
+
+def base() -> Path:
+    """Where the folders lie."""
+    return state_dir() / "relays"
+
+
+def make(base: Path) -> tuple[Path, socket.socket]:
+    """A folder of our own with the wheel in it, and the listening socket; what dead ones have left goes.
+
+    Raises:
+      OSError, WaitbusError: it cannot be made.
+    """
+    own_directory(base)
+    _sweep(base)
+    folder = base / os.urandom(8).hex()
+    folder.mkdir(mode=0o700)
+    try:
+        os.symlink(_wheel(base), folder / WHEEL)
+        return folder, _listener(folder)
+    except BaseException:
+        remove(folder)
+        raise
+
+
+def remove(folder: Path) -> None:
+    """Remove what `make` made."""
+    for name in (SOCKET, WHEEL):
+        try:
+            os.unlink(folder / name)
+        except OSError:
+            pass
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass
+
+
+def _wheel(base: Path) -> Path:
+    """The wheel of this version's plugin, made when first needed."""
+    source = Path(waitbus.__file__).with_name("pytest_plugin.py").read_bytes()
+    path = base / f"{crc32(source):08x}.whl"
+    if not path.exists():
+        whole.write(path, _zipped(source))
+    return path
+
+
+def _zipped(source: bytes) -> bytes:
+    import io
+    import zipfile
+
+    info = f"{MODULE}-1.dist-info"
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(f"{MODULE}.py", source)
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {MODULE}\nVersion: 1\n")
+        file.writestr(f"{info}/entry_points.txt", f"[pytest11]\nwaitbus = {MODULE}\n")
+    return made.getvalue()
+
+
+def _listener(folder: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with _socket_in(folder) as name:
+            listener.bind(name)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+@contextmanager
+def _socket_in(folder: Path) -> Iterator[str]:
+    """The name of the socket there: by the folder's handle where that is possible, since a socket's path has 107 bytes."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        short = f"/proc/self/fd/{handle}"
+        yield os.path.join(short if os.path.isdir(short) else folder, SOCKET)
+    finally:
+        os.close(handle)
+
+
+def _sweep(base: Path) -> None:
+    """Remove what a `run` that was killed has left: nobody listens there any more."""
+    for name in [name for name in os.listdir(base) if not name.endswith(".whl")][:STALE_MAX]:
+        if not _is_used(base / name):
+            remove(base / name)
+
+
+def _is_used(folder: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            with _socket_in(folder) as name:
+                probe.connect(name)
+        except ConnectionRefusedError:
+            return False
+        except FileNotFoundError:  # it is being made, or was left half made
+            return _is_young(folder)
+        except OSError:
+            return True
+    return True
+
+
+def _is_young(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime < YOUNG_S
+    except OSError:
+        return True
