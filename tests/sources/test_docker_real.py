@@ -1,0 +1,167 @@
+"""The docker source and a real engine: exits, kills, restarts, and what ended while nobody listened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests import support
+from tests.sources.engine import IMAGE, NoEngine, RealEngine, real_engine
+from tests.sources.test_docker import Bus, rows, running, source
+from waitbus.events import Row
+from waitbus.sources import docker_rows
+from waitbus.sources.docker_events import TIME_MAX
+
+EXITS = 50
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[RealEngine]:
+    """One engine for all of these tests; whoever stops it starts it again."""
+    folder = Path(tempfile.mkdtemp(prefix="wbe-"))
+    try:
+        engine = real_engine(folder)
+    except NoEngine as why:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"no container engine: {why}")
+    yield engine
+    engine.remove()
+
+
+def fields(row: Row) -> dict[str, Any]:
+    return dict(json.loads(row.fields))
+
+
+def exits() -> list[Row]:
+    return [row for row in rows() if row.event_type == "docker_container"]
+
+
+async def until_exits(bus: Bus, count: int) -> list[Row]:
+    with trio.fail_after(20):
+        seen = 0
+        while len(exits()) < count:
+            seen += 1
+            await bus.rows(len(rows()) + 1) if seen > 1 else await bus.rows(1)
+    return exits()
+
+
+def engine_run(real: RealEngine, *args: Any, **kwargs: Any) -> Any:
+    return trio.to_thread.run_sync(lambda: real.run(*args, **kwargs))
+
+
+async def test_an_exit_says_how_what_and_whose(real: RealEngine) -> None:
+    bus = Bus()
+    async with running(source(real.socket), bus):
+        container = await engine_run(real, "worker", "exit 3")
+        (row,) = await until_exits(bus, 1)
+    told = fields(row)
+    assert (row.status, row.conclusion, told["workflow_name"]) == ("completed", "failure", "worker")
+    assert 0 <= told.pop("duration_ms") < 20_000
+    assert told == {
+        "name": "worker",
+        "workflow_name": "worker",
+        "container_id": container,
+        "image": "localhost/bb:latest",
+        "action": "die",
+        "exit_code": 3,
+        "oom_killed": False,
+        "labels": ["com.docker.compose.project=demo", "com.docker.compose.service=worker", "env=test"],
+        "compose_project": "demo",
+        "compose_service": "worker",
+    }
+    actions = [fields(one)["action"] for one in rows() if one.event_type == "docker_event"]
+    assert {"create", "start"} <= set(actions)
+    assert "die" not in actions
+
+
+async def test_a_kill_and_a_removal(real: RealEngine) -> None:
+    bus = Bus()
+    async with running(source(real.socket), bus):
+        container = await engine_run(real, "victim", "sleep 1000", AutoRemove=True)
+        await trio.to_thread.run_sync(real.call, "POST", f"/v1.41/containers/{container}/kill")
+        (row,) = await until_exits(bus, 1)
+    told = fields(row)
+    assert (told["exit_code"], told["signal"], row.conclusion) == (137, "SIGKILL", "failure")
+
+
+async def test_an_engine_that_is_restarted_is_gone_on_with(real: RealEngine) -> None:
+    bus, docker = Bus(), source(real.socket)
+    async with running(docker, bus) as ended:
+        await engine_run(real, "before", "exit 0")
+        await until_exits(bus, 1)
+        await trio.to_thread.run_sync(real.stop)
+        with trio.fail_after(10):
+            while not ended:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+    # It ends while nobody serves: podman's containers do not need their engine.
+    name = "meanwhile"
+    command = ("run", "--name", name, "--network=none", IMAGE, "/bin/sh", "-c", "exit 4")
+    done = await trio.to_thread.run_sync(
+        partial(subprocess.run, real.podman(*command), capture_output=True, timeout=60, check=False)
+    )
+    assert done.returncode == 4, done.stderr
+    await trio.to_thread.run_sync(real.start)
+    async with running(docker, bus):
+        found = await until_exits(bus, 2)
+    assert [fields(row)["name"] for row in found] == ["before", name]
+    assert fields(found[1])["exit_code"] == 4
+
+
+async def test_what_was_told_and_what_is_found_are_one_row(real: RealEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second source comes later: it has the engine's own events again, and the ended container besides."""
+    bus = Bus()
+    async with running(source(real.socket), bus):
+        container = await engine_run(real, "once", "exit 5")
+        await until_exits(bus, 1)
+    before = [row.delivery_id for row in exits()]
+    asked: list[str] = []
+    looked = trio.Event()
+
+    async def has_end(one: str, from_ns: int, to_ns: int = TIME_MAX) -> bool:
+        known = await trio.to_thread.run_sync(docker_rows.has_end, one, from_ns, to_ns)
+        if one == container and to_ns == TIME_MAX:
+            asked.append(one if known else "unknown")
+            looked.set()
+        return known
+
+    monkeypatch.setattr("waitbus.sources.docker._has_end", has_end)
+    async with running(source(real.socket), Bus()):
+        with trio.fail_after(20):
+            await looked.wait()
+    assert asked == [container]
+    assert [row.delivery_id for row in exits() if container in row.delivery_id] == before
+
+
+async def test_a_real_wait_hears_of_fifty_exits(real: RealEngine, spawn: Callable[..., subprocess.Popen[str]]) -> None:
+    """Prints how long after the engine's own timestamp a waiter in another process was awake; `-rP` shows it."""
+    waiter = spawn(program=(support.PYTHON, "-c", WAITER, str(EXITS)))
+    support.read_until(waiter.stdout, "armed")  # type: ignore[arg-type]
+    bus = Bus()
+    async with running(source(real.socket), bus):
+        for number in range(EXITS):
+            await engine_run(real, f"exit{number}", f"exit {number % 2}")
+            await until_exits(bus, number + 1)
+    told, _ = await trio.to_thread.run_sync(lambda: waiter.communicate(timeout=20))
+    late = sorted(float(text) for text in told.split())
+    assert len(late) == EXITS
+    print(f"woken after the engine's timestamp: p50 {late[EXITS // 2]:.1f} ms, p95 {late[int(EXITS * 0.95)]:.1f} ms")
+
+
+WAITER = """
+import sys, time, waitbus
+with waitbus.subscribe(source="docker", match="event_type=docker_container") as events:
+    events.arm()
+    print("armed", flush=True)
+    for _ in range(int(sys.argv[1])):
+        frame = next(events)
+        print((time.time_ns() - frame.received_at) / 1e6, flush=True)
+"""
