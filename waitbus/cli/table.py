@@ -25,7 +25,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "bookmark": ("waitbus.cli.bookmark:bookmark", "keep a reader's place in the log: list, set, delete"),
     },
     "Agents": {},
-    "Sources": {},
+    "Sources": {
+        "allowlist": (
+            "waitbus.cli.allowlist:allowlist",
+            "say which plugins are trusted: list, add, remove, verify, repair",
+        ),
+    },
     "Set up": {
         "serve": ("waitbus.cli.serve:serve", "serve the bus to many waiters at once"),
         "init": ("waitbus.cli.init:init", "make the folders, the log and a config file"),
