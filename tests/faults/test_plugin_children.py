@@ -203,7 +203,7 @@ def is_alive(pid: int) -> bool:
 
 async def first_reason(source: InChild, seconds: float = 10) -> str:
     async with running(source) as supervised:
-        await until(lambda: supervised.health.state == "down", seconds)
+        await until(lambda: supervised.health.state == "down" and downs(), seconds)
         return supervised.health.reason
 
 
