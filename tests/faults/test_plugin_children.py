@@ -73,7 +73,7 @@ class Hangs(Source):
     async def act(self, bus):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
-            time.sleep(1)
+            signal.pause()
 
 
 class Leaks(Source):
@@ -91,7 +91,7 @@ class Forks(Source):
         pid = os.fork()
         if pid == 0:
             while True:
-                time.sleep(1)
+                signal.pause()
         await bus.emit(said(forked=pid))
         os._exit(1)
 

@@ -290,7 +290,7 @@ def test_a_declaration_that_never_comes_is_given_up(
     install: Install, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     monkeypatch.setattr(declaration, "TIME", 1.0)
-    install(f"import os, time; open({str(home / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(100)")
+    install(f"import os, signal; open({str(home / 'pid')!r}, 'w').write(str(os.getpid())); signal.pause()")
     began = time.monotonic()
     (entry,) = index.installed()
     with pytest.raises(PluginBroken, match="took more than 1 s"):

@@ -99,7 +99,10 @@ def allowlist_remove(name: str, as_json: bool) -> int:
 @argument("name", required=False, note="the source's name [default: all that are installed]")
 @json_option
 def allowlist_verify(name: str | None, as_json: bool) -> int:
-    """Hold the files of installed plugins against what is trusted; exit 1 if one may not be used. Nothing is changed."""
+    """Hold the files of installed plugins against what is trusted; exit 1 if one may not be used.
+
+    Nothing is changed, and nothing new is trusted.
+    """
     rows = [row for row in trusted.rows() if row.state != "not_installed" and name in (None, row.name)]
     if name is not None and not rows:
         raise trusted.unknown(name)
