@@ -80,8 +80,10 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Check that what the documents promise is tested, and that their links lead somewhere."""
+    """Write docs/SOURCES.md; check that what the documents promise is tested, and that their links lead somewhere."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"), "-e.")
+    with open("docs/SOURCES.md", "w", encoding="utf-8") as page:
+        session.run("python", "-m", "waitbus.ops.sources_page", stdout=page)
     session.run("python", "-m", "pytest", "tests/test_contracts.py", *session.posargs)
 
 

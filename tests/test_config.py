@@ -63,6 +63,7 @@ LEGAL: list[tuple[str, str, Any]] = [
     ("[plugins]\ntrust = true", "plugins", {"trust": True}),
     ("[mcp]\nx = 1", "mcp", {"x": 1}),
     ("[prometheus]\nowner = 'x'", "prometheus", {"owner": "x"}),
+    ("[sources.no_such_source]\nanything = 1", "sources", {"no_such_source": {"anything": 1}}),
 ]
 
 

@@ -32,7 +32,7 @@ from waitbus.events import make_event_id, parse_event_id
 from waitbus.ops import setup
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
-from waitbus.sources import declaration, index, pidfd, pins, plugins, trusted
+from waitbus.sources import declaration, index, loading, pidfd, pins, plugins, trusted
 from waitbus.sources.command import command_table
 from waitbus.sources.supervision import Supervised
 from waitbus.store import Log, migrations, query
@@ -131,6 +131,11 @@ def _source(home: Path) -> object:
     return sources.source("pytset")
 
 
+@provokes(errors.SourceUnavailable, "source agent has nothing to run", "just wait for them")
+def _source_without_code(home: Path) -> object:
+    return loading.load(sources.source("agent"))
+
+
 @provokes(errors.PinsDamaged, "{home}/c/plugins.toml: it holds something else than pins", "waitbus allowlist repair")
 def _pins(home: Path) -> object:
     (home / "c").mkdir(mode=0o700)
@@ -162,11 +167,6 @@ def _with_timer(home: Path, work: Callable[[], object], settings: str = "") -> o
         return work()
     finally:
         sys.path.remove(str(home / "site"))
-
-
-@provokes(errors.SourceNotRun, "source 'agent' is not run", "waitbus emit TYPE --source agent")
-def _source_not_run(home: Path) -> object:
-    return plugins.source_for(sources.source("agent"))
 
 
 @provokes(errors.ChildFailed, "it ended with exit code 3", "run it by hand")

@@ -68,6 +68,9 @@ CLAIM = event("agent", "agent_claim")
 TASK_FAILED = event("agent", "agent_task_failed")
 TASK_FAILED_SAID = event("agent", "agent_task_failed", conclusion="failure")
 SESSION_CAME = event("agent", "session_registered")
+SESSION_WENT = event("agent", "session_ended")
+SOURCE_DOWN = event("waitbus", "source_down", name="docker")
+SOURCE_UP = event("waitbus", "source_up", name="docker")
 DEPLOYED = event("agent", "deploy_finished", conclusion="success")
 DEPLOY_BAD = event("agent", "deploy_finished", conclusion="failure")
 CLOUDEVENT = event("http", "cloudevent")
@@ -155,9 +158,16 @@ TABLE = [
     (TASK_FAILED, asked(source="agent"), True, 0),
     (TASK_FAILED_SAID, asked(source="agent"), True, 1),
     (SESSION_CAME, asked("event_type=session_registered"), True, 0),
+    (SESSION_WENT, asked(source="agent"), True, 0),
     (DEPLOYED, asked("event_type=deploy_finished"), True, 0),
     (DEPLOY_BAD, asked("event_type=deploy_finished"), True, 1),
     (DEPLOY_BAD, asked("conclusion?"), True, 0),
+    # waitbus itself: how its sources are, which ends only who asks for that
+    (SOURCE_DOWN, asked("name=docker"), False, None),
+    (SOURCE_DOWN, asked(source="waitbus"), False, None),
+    (SOURCE_DOWN, asked("event_type=source_down", "name=docker"), True, 0),
+    (SOURCE_UP, asked("name=docker"), False, None),
+    (SOURCE_UP, asked("event_type=source_up"), True, 0),
     # http, and a plugin that nobody knows
     (CLOUDEVENT, asked(source="http"), True, 0),
     (WEBHOOK_BAD, asked(source="http"), True, 1),
@@ -180,7 +190,8 @@ def test_what_ends_a_wait_and_with_which_code(
 def test_the_table_has_every_source_and_every_event_type_of_progress() -> None:
     """A source that is added has to say what its events mean."""
     rows = {(seen.lookup("source"), seen.lookup("event_type")) for seen, *_ in TABLE}
-    assert {spec.name for spec in known_sources().values()} <= {source for source, _ in rows}
+    declared = {(spec.name, event_type) for spec in known_sources().values() for event_type in spec.event_types}
+    assert declared <= rows
     assert set(verdict._progress) <= rows
 
 
@@ -252,6 +263,8 @@ def test_a_clause_that_names_the_status_has_not_failed(predicate: Predicate, fai
         (event("docker", "docker_event", name="db"), ("docker", "container", "db")),
         (event("fs", "fs_change", path="/tmp/x"), ("fs", "path", "/tmp/x")),
         (event("process", "process_exited", pid=4242), ("process", "process", "4242")),
+        (SOURCE_DOWN, ("waitbus", "source", "docker")),
+        (SOURCE_UP, ("waitbus", "source", "docker")),
         (event("pytest", "pytest_test", nodeid="t.py::x"), None),
         (event("agent", "agent_message"), None),
     ],

@@ -10,7 +10,7 @@ import math
 import os
 import tomllib
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar, get_origin
 
 import attrs
 
@@ -146,7 +146,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
 def structured(table: Mapping[str, Any], where: str) -> Config:
     """A `Config` from plain values; `where` is what an error names."""
     found: list[Problem] = []
-    config = _structured(Config, table, "", found)
+    config = table_of(Config, table, "", found)
     if config is None:
         raise ConfigError(f"{where}: {found[0].message}", hint=found[0].hint)
     return config
@@ -163,7 +163,7 @@ class Problem(NamedTuple):
 def problems(table: Mapping[str, Any]) -> list[Problem]:
     """All that is wrong with plain values, where `structured` names the first."""
     found: list[Problem] = []
-    _structured(Config, table, "", found)
+    table_of(Config, table, "", found)
     return found
 
 
@@ -219,7 +219,9 @@ def _number_in(variable: str, value: str) -> float:
 # -- plain values to settings ------------------------------------------------------------------------------------------
 
 
-def _structured(kind: type[T], values: Any, place: str, found: list[Problem]) -> T | None:
+def table_of(kind: type[T], values: Any, place: str, found: list[Problem]) -> T | None:
+    """The settings of one table as its class, from plain values; None where `found` has got what is wrong."""
+    wrong = len(found)
     # Not cattrs as a whole: it stops at the first fault of each class, and says it in its own words.
     if not isinstance(values, dict):
         found.append(Problem(place, f"{place}: {values!r} is not a table", f"write [{place}] above its keys"))
@@ -230,16 +232,38 @@ def _structured(kind: type[T], values: Any, place: str, found: list[Problem]) ->
         where = f"{place}.{key}" if place else key
         if key not in known:
             found.append(_unknown_key(key, where, known))
-        elif value == {} and isinstance(known[key].default, attrs.Factory):  # type: ignore[arg-type]
+        elif value == {} and is_table(known[key]):
             continue  # an empty table says nothing, and `init` writes only such: it is not to cost the import of cattrs
         elif attrs.has(type_ := known[key].type or str):
-            given[key] = _structured(type_, value, where, found)
+            given[key] = table_of(type_, value, where, found)
         else:
             try:
                 given[key] = _value(value, known[key])
             except InvalidValue as error:
                 found.append(Problem(where, f"{where}: {error.message}", error.hint))
-    return None if found else kind(**given)
+    for key, setting in known.items():
+        if setting.default is attrs.NOTHING and key not in values:
+            where = f"{place}.{key}" if place else key
+            found.append(Problem(where, f"{where} is not given", f"write {key} = ..., {_lowered(setting)}"))
+    return None if len(found) > wrong else _made(kind, given, place, found)
+
+
+def _made(kind: type[T], given: dict[str, Any], place: str, found: list[Problem]) -> T | None:
+    try:
+        return kind(**given)
+    except InvalidValue as error:  # settings that are legal each, and not together
+        found.append(Problem(place, f"{place}: {error.message}", error.hint))
+        return None
+
+
+def _lowered(setting: attrs.Attribute[Any]) -> str:
+    about: str = setting.metadata.get("about", "it has no default")
+    return about[:1].lower() + about[1:].rstrip(".")
+
+
+def is_table(setting: attrs.Attribute[Any]) -> bool:
+    """Whether a setting is a table of its own in the file."""
+    return attrs.has(setting.type or str) or get_origin(setting.type) is dict
 
 
 def settings(kind: type) -> dict[str, attrs.Attribute[Any]]:
@@ -248,15 +272,36 @@ def settings(kind: type) -> dict[str, attrs.Attribute[Any]]:
 
 
 def _value(value: Any, setting: attrs.Attribute[Any]) -> Any:
-    made = _converter().structure(value, setting.type or str)
+    made = _read(value, setting)
     options = getattr(setting.validator, "options", None)
     if options is not None:
-        if made.upper() not in options:
-            raise InvalidValue(f"{value!r} is none of {', '.join(options)}", hint="write one of them")
-        return made.upper()
+        found = next((one for one in options if str(one).lower() == str(made).lower()), None)
+        if found is None:
+            raise InvalidValue(f"{value!r} is none of {', '.join(map(str, options))}", hint="write one of them")
+        return found
     if setting.validator is not None:
-        setting.validator(None, setting, made)
+        _validate(setting, made)
     return made
+
+
+def _validate(setting: attrs.Attribute[Any], value: Any) -> None:
+    try:
+        setting.validator(None, setting, value)  # type: ignore[misc]
+    except InvalidValue:
+        raise
+    except (TypeError, ValueError):  # those of attrs, whose sentences are not for people
+        raise InvalidValue(f"{value!r} is not legal", hint=_lowered(setting)) from None
+
+
+def _read(value: Any, setting: attrs.Attribute[Any]) -> Any:
+    from cattrs.errors import BaseValidationError, StructureHandlerNotFoundError
+
+    if value in (0, "0", "0s") and value is not False and setting.type == Seconds and setting.validator is not None:
+        return 0.0  # for its own validator to judge: elsewhere a duration is more than nothing
+    try:
+        return _converter().structure(value, setting.type or str)
+    except (BaseValidationError, StructureHandlerNotFoundError, TypeError):  # of a kind that only another's source has
+        raise InvalidValue(f"{value!r} is not legal", hint=_lowered(setting)) from None
 
 
 @cache
@@ -267,9 +312,17 @@ def _converter() -> cattrs.Converter:
     readers: dict[Any, Callable[[Any], Any]] = {
         Seconds: _seconds,
         Seconds | None: _seconds_or_none,
+        Bytes: _size,
         Bytes | None: _size_or_none,
         float: _number,
         float | None: _number_or_none,
+        bool: _yes_or_no,
+        int: _whole,
+        int | None: _whole_or_none,
+        str | None: _text_or_none,
+        tuple[str, ...]: _texts,
+        list[str]: lambda value: list(_texts(value)),
+        dict[str, str]: _words,
     }
     for kind, read in readers.items():
         _register(made, kind, read)
@@ -299,8 +352,12 @@ def _seconds_or_none(value: Any) -> float | None:
     return parse_duration(_written(value))
 
 
+def _size(value: Any) -> int:
+    return parse_size(_written(value))
+
+
 def _size_or_none(value: Any) -> int | None:
-    return None if value == "none" else parse_size(_written(value))
+    return None if value == "none" else _size(value)
 
 
 def _number_or_none(value: Any) -> float | None:
@@ -311,6 +368,36 @@ def _number(value: Any) -> float:
     if value == "none":
         raise InvalidValue("'none' is not possible here", hint="write a number")
     return float(_finite(value))
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValue(f"{value!r} is neither true nor false", hint="write true or false, without quotes")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidValue(f"{value!r} is not a whole number", hint="write a whole number, without quotes")
+    return value
+
+
+def _whole_or_none(value: Any) -> int | None:
+    return None if value == "none" else _whole(value)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value == "none" else _text(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of texts; one text is a list of one."""
+    several = value if isinstance(value, list) else [value]
+    return tuple(_text(one) for one in several)
+
+
+def _words(value: Any) -> dict[str, str]:
+    return {name: _text(inner) for name, inner in _table(value).items()}
 
 
 def _written(value: Any) -> str:

@@ -6,6 +6,8 @@ nursery
 ├─ accept       handshake, then for each subscriber a reader (hang-up) and a writer (channel or log -> socket)
 ├─ heartbeat    lost rings, WATCHDOG, a frame for everybody; bell and socket anew where somebody removed them; a hello to those
 │               who left while we were stopped, or found no socket
+├─ sources      one task for each source that the configuration switches on: again after each end, later each time; told on
+│               going down and coming back. SIGHUP begins, ends and renews them; a drain ends them first
 └─ upkeep       retention; a checkpoint when enough rows came by
 """
 
@@ -29,6 +31,7 @@ from waitbus.hub.listener import accept
 from waitbus.hub.pulse import Pulse
 from waitbus.paths import bells_dir, log_path, runtime_dir, socket_path, state_dir
 from waitbus.quantities import say_count
+from waitbus.sources.roster import Roster
 from waitbus.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ log = logging.getLogger("waitbus.daemon")
 DESCRIPTORS = 1 << 20
 """As many as anybody needs; some containers have a hard limit of a thousand million."""
 
+SOURCES_TIMEOUT = 5.0
+"""s that the sources have for their end. Each is cancelled, and may still commit what it heard (`roster.GRACE`)."""
+
 
 @attrs.define
 class Daemon:
@@ -53,6 +59,7 @@ class Daemon:
     bell: Bell
     listener: instance.Listener
     upkeep: Upkeep = attrs.field(init=False)
+    sources: Roster = attrs.field(factory=Roster)
     accepting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     stopping: bool = False
     misplaced: str = ""
@@ -60,6 +67,8 @@ class Daemon:
 
     def __attrs_post_init__(self) -> None:
         self.upkeep = Upkeep(self.hub.path, lambda: self.config.retention)
+        self.hub.sources = self.sources.report
+        self.sources.set(self.config.sources)
 
     def close(self) -> None:
         self.listener.close()
@@ -113,6 +122,7 @@ async def _run(daemon: Daemon, nursery: trio.Nursery, task_status: trio.TaskStat
     nursery.start_soon(_accept, daemon, nursery)
     nursery.start_soon(_heartbeat, daemon, nursery)
     nursery.start_soon(daemon.upkeep.run)
+    nursery.start_soon(daemon.sources.run)
     _hello()
     gc.collect()
     gc.freeze()
@@ -137,11 +147,13 @@ async def _signals(
 
 
 async def _drain(daemon: Daemon, nursery: trio.Nursery) -> None:
-    """Newcomers read the log at once; those who are here get all that was committed until now, then EOF."""
+    """Newcomers read the log at once. Sources end; those who are here get all that was committed by then, and EOF."""
     log.info("stopping; what is committed goes to %s", say_count(len(daemon.hub.subscribers), "subscriber"))
     activation.notify("STOPPING=1")
     daemon.listener.unlink()
     daemon.accepting.cancel()
+    with trio.move_on_after(SOURCES_TIMEOUT):
+        await daemon.sources.stop("the daemon was stopped")
     with trio.move_on_after(daemon.config.drain_timeout):
         await daemon.hub.drain()
     nursery.cancel_scope.cancel()
@@ -156,6 +168,7 @@ def _reload(daemon: Daemon) -> None:
     else:
         daemon.hub.heartbeat = daemon.config.heartbeat_sec
         daemon.hub.stall_timeout = daemon.config.stall_timeout
+        daemon.sources.set(daemon.config.sources)
         log.info("the configuration was read anew")
     activation.notify("READY=1", *activation.watchdog(daemon.config.heartbeat_sec))
 

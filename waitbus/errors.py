@@ -86,6 +86,12 @@ class UnknownSource(InvalidValue):
     """A source was asked for by a name that nobody declared."""
 
 
+class SourceUnavailable(WaitbusError):
+    """A source cannot be run here: it has nothing to run, or its code cannot be loaded."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
 class PinsDamaged(InvalidValue):
     """`plugins.toml` cannot be read, or holds something else than pins."""
 
@@ -206,10 +212,6 @@ class ServiceMissing(WaitbusError):
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
-
-
-class SourceNotRun(InvalidValue):
-    """A source that nothing runs for was to be run."""
 
 
 class PluginRefused(WaitbusError):

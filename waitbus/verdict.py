@@ -57,6 +57,8 @@ _ENTITIES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("fs", "fs_change"): ("path", ("path",)),
     ("process", "process_started"): ("process", ("pid",)),
     ("process", "process_exited"): ("process", ("pid",)),
+    ("waitbus", "source_down"): ("source", ("name",)),
+    ("waitbus", "source_up"): ("source", ("name",)),
 }
 """(source, event type) -> kind of entity, and the fields that may hold its id, the best one first."""
 

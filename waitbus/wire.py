@@ -35,6 +35,8 @@ FILTERS_MAX = 64
 ALTERNATIVES_MAX = 64
 TERMS_MAX = 64
 EXTENSIONS = ("match", "since", "lean", "status")
+ASIDE = frozenset({'event_type="source_down"', 'event_type="source_up"', '@source="waitbus"'})
+"""Terms of the alternative by which a wait hears of the health of its sources (`client.aside`): it asked for something else."""
 
 V1_FIELDS = (
     "source",

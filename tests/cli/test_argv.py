@@ -36,6 +36,7 @@ LEFT_OUT = {
     "waitbus run": "starts the words as a program; what it does with its own options is in test_bad_input",
     "waitbus serve": "runs until a signal comes; it has no options",
     "waitbus broadcast serve": "the same",
+    "waitbus source run": "runs until a signal comes; what it does with its option is in test_source",
 }
 BOUNDED = {
     "waitbus wait": ("--timeout", "1ms"),

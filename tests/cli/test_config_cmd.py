@@ -51,7 +51,7 @@ def test_no_file_is_right(cli: Cli) -> None:
 
 
 def test_a_right_file_is_right(cli: Cli, home: Path) -> None:
-    write(home, 'log_level = "debug"\n[retention]\nmax_age = "7d"\n[sources.fs]\nroot = "/src"\n')
+    write(home, 'log_level = "debug"\n[retention]\nmax_age = "7d"\n[sources.fs]\nenabled = false\n')
     assert cli("config", "validate") == support.Result(0, "~/c/config.toml is valid\n", "")
     assert cli("config", "validate", "-q") == support.Result(0, "", "")
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from waitbus.config import Config
 from waitbus.ops import processes
 from waitbus.ops import status as gathering
 from waitbus.ops.question import ask
-from waitbus.ops.status import Bus, Daemon, LogState, Status, Waiting
+from waitbus.ops.status import Bus, Daemon, LogState, SourceState, Status, Waiting
 
 Cli = Callable[..., support.Result]
 SUBSCRIBER = (
@@ -452,3 +453,52 @@ def test_it_needs_no_event_loop() -> None:
     )
     done = support.run([sys.executable, "-c", code])
     assert done.code == 0, done.err
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+NOW = 1_800_000_000.0
+
+
+def ns(seconds_ago: float) -> int:
+    return int((NOW - seconds_ago) * 1e9)
+
+
+def state(name: str = "fs", state: str = "up", **given: Any) -> SourceState:
+    row = {"reason": "", "since": ns(180), "retry_at": None, "events": 0, "heard": None, **given}
+    return SourceState(name=name, state=state, **row)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (state("github", reason="webhook", heard=ns(40)), "github ok (webhook, 40 s ago)"),
+        (state("pytest", heard=ns(120)), "pytest ok (2 min ago)"),
+        (state("fs"), "fs ok (nothing yet)"),
+        (state("fs", scope=("/src", "/lib", "/etc"), heard=ns(0.1)), "fs ok (/src and 2 more, now)"),
+        (state("fs", "starting"), "fs starting"),
+        (
+            state("docker", "down", reason="socket /var/run/docker.sock refused", retry_at=ns(-20)),
+            "docker down 3 min: socket /var/run/docker.sock refused (retry in 20 s)",
+        ),
+        (state("docker", "down", reason="no such key"), "docker down 3 min: no such key"),
+        (state("docker", "down", retry_at=ns(5)), "docker down 3 min (retry in 0 ms)"),
+        (state("docker", "down", reason="\x1b[2J\n" + "x" * 1000), f"docker down 3 min: \\x1b[2J {'x' * 111}…"),
+    ],
+)
+def test_how_a_source_is_in_words(source: SourceState, said: str) -> None:
+    assert page.source_in_words(source, NOW) == said
+
+
+def test_sources_stand_side_by_side_where_there_is_room() -> None:
+    sources = tuple(state(f"s{number}", heard=ns(60)) for number in range(9))
+    found = Status(NOW, Daemon("running", Path("/s")), LogState(Path("/l")), Bus(0), (), Config(), sources=sources)
+    told = [line for line in page.lines(found) if "ok (1 min ago)" in line]
+    assert told[0].startswith("sources   s0 ok (1 min ago)   s1 ok (1 min ago)")
+    assert told[1].startswith("          s")
+    assert max(map(len, told)) <= 130
+    assert sum(line.count("ok (") for line in told) == 9
+
+
+def test_a_daemon_of_an_older_version_has_no_sources_to_tell_of() -> None:
+    assert gathering.sources_in({}) == ()

@@ -407,3 +407,52 @@ def test_in_order_takes_each_clause_behind_the_one_before(
             last = frame.seq
     expected = None if left else ("matched", 0, last)
     assert said(feed(Plan.of(all_of=every, in_order=True), *frames)) == expected
+
+
+# -- heard aside -------------------------------------------------------------------------------------------------------
+
+ASIDE = predicate("event_type=source_down", "event_type=source_up", "source=waitbus", "name=docker")
+
+
+def down(seq: int) -> EventFrame:
+    return event(seq, "waitbus", "source_down", name="docker", reason="gone")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"predicate": predicate("source=docker")},
+        {"predicate": predicate("name=docker")},
+        {"predicate": predicate("source=docker"), "count": 2},
+        {"all_of": ["docker:name=db", "fs:name=x"]},
+        {"first_of": ["docker:name=db", "waitbus:name=docker"]},
+        {"none_of": ["docker:name=db"]},
+        {"fail_on": ["name=docker"]},
+    ],
+    ids=str,
+)
+def test_what_is_heard_aside_ends_nothing_and_counts_for_nothing(given: dict[str, Any]) -> None:
+    plan = Plan.of(aside=ASIDE, **given)
+    assert feed(plan, down(1), down(2)) is None
+    assert (plan.met_count, [frame.seq for frame in plan.take_aside()]) == (0, [1, 2])
+    assert plan.take_aside() == []
+    assert plan.wanted.matches(Document.of_frame(down(3)))
+
+
+def test_who_asks_for_it_gets_it() -> None:
+    plan = Plan.of(predicate("event_type=source_down"), aside=ASIDE)
+    assert said(feed(plan, down(1))) == ("matched", 0, 1)
+    assert plan.take_aside() == []
+
+
+def test_what_is_heard_aside_is_no_reason_to_refuse_a_wait() -> None:
+    """There may be 64 alternatives, and with 64 there is no room for one more."""
+    full = [f"docker:name=n{number}" for number in range(64)]
+    assert len(Plan.of(first_of=full, aside=ASIDE).wanted.alternatives) == 64
+    assert len(Plan.of(first_of=full[1:], aside=ASIDE).wanted.alternatives) == 64
+
+
+def test_what_is_heard_aside_and_not_taken_is_bounded() -> None:
+    plan = Plan.of(predicate("source=docker"), aside=ASIDE)
+    feed(plan, *map(down, range(1, 1000)))
+    assert [frame.seq for frame in plan.take_aside()] == list(range(1000 - 64, 1000))

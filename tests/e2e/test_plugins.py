@@ -254,7 +254,7 @@ def test_what_pip_installs_is_trusted_over_versions_and_not_when_it_was_changed(
 def test_a_daemon_runs_it_in_a_child(
     venv: wheels.Venv, waitbus: Callable[..., support.Result], spawn: Callable[..., subprocess.Popen[str]], home: Path
 ) -> None:
-    pytest.importorskip("waitbus.sources.loading", reason="the daemon runs no sources yet")
+
     (home / "c").mkdir(mode=0o700)
     (home / "c" / "config.toml").write_text("[sources.timer]\nenabled = true\nevery = 0.05\nalarm_each = 3\n")
     daemon = spawn("serve", program=venv.waitbus, cwd=home)

@@ -285,7 +285,7 @@ def test_telling_others(cli: Callable[..., Any]) -> None:
 
 
 def test_looking_after_it(cli: Callable[..., Any], bus: Daemon, show: Callable[..., Shown]) -> None:
-    """Daemon, log, bus, then who waits for what, how far and for how long; there are no sources to show yet."""
+    """Daemon, log, bus, then who waits for what, how far and for how long; no source is switched on."""
     run_of(213, "success", "0" * 40, summary="x")
     wait = show("wait", "--sha", "7f3a1b2" + "0" * 33, "--repo", "octo/hello", "--timeout", "30m")
     wait.until("armed")

@@ -551,3 +551,32 @@ async def test_the_report_fits_a_frame_whatever_subscribes(bus: Bus) -> None:
     assert said["subscribers"][0]["lag"] == 1
     assert len(said["subscribers"]) > 50
     assert said["log"] == {"path": os.fspath(bus.path), "log_id": log_id(bus.log.tag), "seq": 1}
+
+
+async def test_the_report_fits_a_frame_whatever_the_sources_say(bus: Bus) -> None:
+    """A thousand of them, with reasons and roots of a megabyte, beside ten thousand subscribers."""
+    row = {
+        "name": "fs",
+        "state": "down",
+        "reason": "é" * 1_000_000,
+        "since": 1,
+        "retry_at": None,
+        "events": 0,
+        "heard": None,
+    }
+    bus.hub.sources = lambda: [{**row, "scope": ["é" * 1_000_000] * 100} for _ in range(1000)]
+    for number in range(10000):
+        bus.register(ext={"match": [[f"fields.a={'é' * 300}{number}"]]})
+    (said,) = wire.Decoder().feed(report(bus.hub))
+    assert len(said["sources"]) >= 2
+    assert len(said["subscribers"]) > 50
+    assert {len(one["reason"]) for one in said["sources"]} == {200}
+
+
+async def test_what_a_wait_hears_aside_is_not_what_it_asked_for(bus: Bus) -> None:
+    aside = sorted(wire.ASIDE)
+    bus.register(ext={"match": [['@source="docker"'], [*aside, 'name="docker"']]})
+    bus.register(ext={"match": [[*aside, 'name="docker"']]})
+    (said,) = wire.Decoder().feed(report(bus.hub))
+    asked = sorted(one["predicate"] for one in said["subscribers"])
+    assert asked == ['@source="docker"', ", ".join([*aside, 'name="docker"'])]

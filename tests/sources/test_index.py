@@ -14,7 +14,7 @@ import pytest
 from tests import wheels
 from waitbus import declared, sources, verdict
 from waitbus.document import Document
-from waitbus.errors import ConfigError, PluginBroken, PluginRefused, SourceNotRun, UnknownSource
+from waitbus.errors import ConfigError, PluginBroken, PluginRefused, SourceUnavailable, UnknownSource
 from waitbus.events import EventInsert
 from waitbus.paths import config_path, state_dir
 from waitbus.sources import declaration, index, known_sources, pins, plugins, source
@@ -362,7 +362,7 @@ def test_a_configuration_that_is_wrong_uses_no_plugin(install: Install, text: st
 
 
 def test_what_is_not_run_says_so() -> None:
-    with pytest.raises(SourceNotRun, match="source 'agent' is not run"):
+    with pytest.raises(SourceUnavailable, match="source agent has nothing to run"):
         plugins.source_for(source("agent"))
     with pytest.raises(UnknownSource):
         source("clock")

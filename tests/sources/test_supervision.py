@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,7 +20,7 @@ from waitbus.predicate import Predicate, Wanted
 from waitbus.producer import emit_all
 from waitbus.sources.contract import Emitter
 from waitbus.sources.embedding import Embedded
-from waitbus.sources.supervision import RETRY, RETRY_MAX, STEADY, Health, Supervised
+from waitbus.sources.supervision import CHANGES_MAX, REASON_MAX, RETRY, RETRY_MAX, STEADY, Health, Supervised
 from waitbus.store import Log
 
 Act = Callable[[Emitter, Any], Any]
@@ -198,3 +199,89 @@ async def test_an_end_by_itself_and_a_bug_are_said_in_words(autojump_clock: Mock
     async with running(supervised):
         await trio.sleep(10)
         assert [reason for reason in reasons if reason] == ["it ended by itself", "RuntimeError: boom"]
+
+
+async def test_what_fails_inside_of_a_nursery_is_said_and_not_the_group(autojump_clock: MockClock) -> None:
+    async def grouped(bus: Emitter, task_status: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails, bus, task_status)
+
+    async def leaves(bus: Emitter, task_status: Any) -> None:
+        raise SystemExit("no more of this")
+
+    reasons: list[str] = []
+    supervised = Supervised(
+        "fs", Scripted(grouped, leaves, hears), tells=False, changed=lambda health: reasons.append(health.reason)
+    )
+    async with running(supervised):
+        await trio.sleep(10)
+        assert [reason for reason in reasons if reason] == ["the socket refuses", "SystemExit: no more of this"]
+
+
+async def test_a_reason_is_one_line_of_bounded_length(autojump_clock: MockClock) -> None:
+    async def rambles(bus: Emitter, task_status: Any) -> None:
+        raise WaitbusError("a\nb " + "x" * 1_000_000)
+
+    supervised = Supervised("fs", Scripted(rambles), tells=False)
+    async with running(supervised):
+        assert supervised.health.reason == "a b " + "x" * (REASON_MAX - 4)
+
+
+async def test_a_source_that_the_log_says_is_down_says_that_it_is_up() -> None:
+    """The daemon that ran it before was killed."""
+    async with running(Supervised("docker", Scripted(hears), was_down=True)):
+        with Log(log_path()) as log, trio.fail_after(5):
+            while not said(log):
+                await trio.lowlevel.checkpoint()
+            assert said(log) == [("source_up", "docker up")]
+
+
+async def test_what_was_heard_is_committed_though_the_source_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a grace, even where the log refuses at that moment; without one, none of it."""
+    real, refusals = emit_all, [LogFull("no space left", hint="make some")] * 4
+
+    def refuse(events: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return real(events)
+
+    monkeypatch.setattr("waitbus.sources.supervision.emit_all", refuse)
+    for name, grace in (("kept", 2.0), ("lost", 0.0)):
+        supervised = Supervised("fs", Scripted(hears), grace=grace)
+        refusals[:] = [LogFull("no space left", hint="make some")] * 4
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervised.emit, event(name))
+            while len(refusals) > 3:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        refusals.clear()
+    with Log(log_path()) as log:
+        assert [row.delivery_id for row in log.page(0).rows] == ["kept"]
+
+
+async def test_a_source_that_nobody_runs_any_more_says_so_once() -> None:
+    supervised = Supervised("docker", Scripted(hears), grace=2.0)
+    async with running(supervised):
+        pass
+    await supervised.farewell("the daemon was stopped")
+    await supervised.farewell("the daemon was stopped")
+    with Log(log_path()) as log:
+        assert said(log) == [("source_down", "docker down the daemon was stopped")]
+
+
+async def test_changes_that_wait_for_the_log_are_bounded_and_end_as_they_ended() -> None:
+    supervised = Supervised("docker", Scripted(hears))
+    async with running(supervised):
+        async with supervised._alone:  # a log that is held up
+            for number in range(1000):
+                supervised.down(f"for the {number}th time")
+                supervised.up()
+            supervised.down("at last")
+        with trio.fail_after(5):
+            while supervised._changes:
+                await trio.lowlevel.checkpoint()
+    with Log(log_path()) as log:
+        told = said(log)
+    assert len(told) <= CHANGES_MAX + 1
+    assert told[-1] == ("source_down", "docker down at last")
+    assert all(one[0] != other[0] for one, other in itertools.pairwise(told))

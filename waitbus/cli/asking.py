@@ -11,6 +11,7 @@ import attrs
 
 from waitbus.cli.command import Usage
 from waitbus.cli.options import FINITE_DURATION, SINCE, argument, option
+from waitbus.client.aside import aside_of
 from waitbus.client.plan import Plan
 from waitbus.client.start import Start
 from waitbus.errors import InvalidWait
@@ -64,7 +65,14 @@ class Asked:
             fail_fast=self.fail_fast,
             honour=self.honour,
             has_timeout=self.timeout is not None,
+            aside=aside_of(self.heard_of),
         )
+
+    @property
+    def heard_of(self) -> frozenset[str]:
+        """The sources whose health matters to it, where somebody else runs them."""
+        named = {source for predicate in self.predicates for source in predicate.sources}
+        return frozenset(named | ({"github"} if self.states else set()))
 
     @property
     def predicates(self) -> list[Predicate]:

@@ -45,6 +45,18 @@ def of_keys(predicates: Iterable[Predicate], session: Session) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def of_health(sources: frozenset[str], session: Session) -> dict[str, str]:
+    """Those of the sources that the log says are down, with the reason of each."""
+    from waitbus.client.aside import UNRUN
+    from waitbus.store import seen
+
+    if not sources - UNRUN:
+        return {}
+    nothing: dict[str, str] = {}
+    down = _ask(session, seen.sources_down, nothing)
+    return {name: reason for name, reason in down.items() if name in sources}
+
+
 def of_delivery(asked: Asked, session: Session) -> str:
     """GitHub's events come from outside: where none ever came, nothing may be listening. Empty where some did."""
     wants = any("github" in predicate.sources for predicate in asked.predicates) or asked.states

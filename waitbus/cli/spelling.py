@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BUILT_IN = ("agent", "alertmanager", "docker", "fs", "github", "http", "process", "pytest")
+BUILT_IN = ("agent", "alertmanager", "docker", "fs", "github", "http", "process", "pytest", "waitbus")
 """Here by name, so that `emit` need not import their declarations (10 ms). A test compares the two."""
 
 

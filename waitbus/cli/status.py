@@ -1,4 +1,4 @@
-"""`waitbus status`: the daemon, the log, the bus and who waits, in a few lines or as one JSON object."""
+"""`waitbus status`: the daemon, the log, the bus, the sources and who waits, in a few lines or as one JSON object."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from waitbus.cli.command import command
 from waitbus.cli.options import json_option
 from waitbus.errors import EXIT_LOG
 from waitbus.ops.log_facts import RATE_WINDOW
-from waitbus.ops.status import Bus, Daemon, LogState, Status, Waiting, gather
+from waitbus.ops.status import Bus, Daemon, LogState, SourceState, Status, Waiting, gather
 from waitbus.quantities import say_count, say_duration, say_size, say_time
-from waitbus.render import neutral
+from waitbus.render import clip, neutral
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from waitbus.config import Config
     from waitbus.ops.log_facts import LogFacts
 
+WIDTH = 120
+"""Characters of a row that holds several sources."""
 SHOWN = 20
 """Waiters that are shown; `--json` has them all."""
 
@@ -29,7 +31,7 @@ SHOWN = 20
 @command("status", examples=[("waitbus status", 0), ("waitbus status --json", 0)])
 @json_option
 def status(as_json: bool) -> int:
-    """Show the daemon, the log, the bus and who waits for what.
+    """Show the daemon, the log, its sources and who waits for what.
 
     Nothing is started, made or changed, and without a daemon the exit code is 0 too: `wait` and `emit` work without one.
     It answers within about a second even where the daemon does not. Exit code 74 says that the log cannot be read.
@@ -63,6 +65,8 @@ def lines(found: Status) -> Iterator[str]:
     for damaged in found.log.damaged:
         yield _row("damaged", f"{tidy(damaged.path)}, {say_size(damaged.bytes)}, set aside")
     yield _row("bus", _bus(found.bus, found.daemon))
+    for at, several in enumerate(_side_by_side(source_in_words(one, found.at) for one in found.sources)):
+        yield _row("" if at else "sources", several)
     for at, one in enumerate(found.waiting[:SHOWN]):
         yield _row("" if at else "waiting", _waiter(one, found.at))
     more = found.bus.subscribers - min(len(found.waiting), SHOWN)
@@ -137,6 +141,38 @@ def _bus(bus: Bus, daemon: Daemon) -> str:
     return "nobody waits" if daemon.state == "absent" else "unknown"
 
 
+def _side_by_side(parts: Iterable[str]) -> Iterator[str]:
+    row = ""
+    for part in parts:
+        if row and len(row) + 3 + len(part) > WIDTH:
+            yield row
+            row = ""
+        row = f"{row}   {part}" if row else part
+    if row:
+        yield row
+
+
+def source_in_words(one: SourceState, at: float) -> str:
+    """`github ok (webhook, 40 s ago)`, `docker down 3 min: the socket refuses (retry in 20 s)`; `at` is now, in s."""
+    if one.state == "starting":
+        return f"{neutral(one.name)} starting"
+    if one.state == "down":
+        lasts = say_duration(max(0.0, at - one.since / 1e9), parts=1)
+        again = ""
+        if one.retry_at is not None:
+            again = f" (retry in {say_duration(max(0.0, one.retry_at / 1e9 - at), parts=1)})"
+        reason = f": {clip(one.reason, WIDTH)}" if one.reason else ""
+        return f"{neutral(one.name)} down {lasts}{reason}{again}"
+    what = clip(one.reason) or _scope(one.scope)
+    heard = "nothing yet" if one.heard is None else _ago(at - one.heard / 1e9)
+    return f"{neutral(one.name)} ok ({', '.join(filter(None, (what, heard)))})"
+
+
+def _scope(scope: tuple[str, ...]) -> str:
+    more = f" and {len(scope) - 1} more" if len(scope) > 1 else ""
+    return f"{clip(tidy(scope[0]))}{more}" if scope else ""
+
+
 def _waiter(one: Waiting, at: float) -> str:
     parts = [
         f"pid {one.pid}" if one.pid else "pid unknown",
@@ -195,7 +231,22 @@ def as_dict(found: Status) -> dict[str, Any]:
             }
             for one in found.waiting
         ],
+        "sources": [source_dict(one) for one in found.sources],
         "config_error": found.config_error or None,
+    }
+
+
+def source_dict(one: SourceState) -> dict[str, Any]:
+    """A source of `status --json`."""
+    return {
+        "name": one.name,
+        "state": one.state,
+        "reason": one.reason or None,
+        "since": say_time(one.since),
+        "retry_at": None if one.retry_at is None else say_time(one.retry_at),
+        "events": one.events,
+        "heard": None if one.heard is None else say_time(one.heard),
+        "scope": list(one.scope),
     }
 
 

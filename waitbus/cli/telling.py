@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitbus import render
 from waitbus.cli import output
+from waitbus.client.aside import health_of
 from waitbus.client.steps import Gap
 from waitbus.errors import LogError, PathError
 from waitbus.events import EventFrame
@@ -46,6 +47,11 @@ class Teller:
         self._first_met: int | None = None
         """The seq of the first event that met a clause."""
         self._states = {clause for clause, _ in (*asked.states, *asked.pids)}
+        self._begun_ns = time.time_ns()
+        self.embedded: frozenset[str] = frozenset()
+        """Sources that this wait runs itself: what the log says of them is about somebody else's."""
+        self._down: set[str] = set()
+        """The sources that were said to be down."""
 
     def attach(self, session: Session) -> None:
         """What can be said before it is armed: doubtful names, and that nothing delivers what is waited for."""
@@ -81,6 +87,8 @@ class Teller:
             self._from = self.session.seq if self.session else 0
             output.talk("armed")
             self._doubt()
+            self._tell_who_is_down()
+        self._tell_health(plan)
         self._progress(plan, plan.met_count)
 
     def _progress(self, plan: Plan, upto: int) -> None:
@@ -107,6 +115,30 @@ class Teller:
         return "  ".join(
             filter(None, (f"{one.frame.source:<8}", said.about or said.event_type, said.verdict, said.detail))
         )
+
+    def _tell_who_is_down(self) -> None:
+        from waitbus.cli import doubting
+
+        if self.session is not None:
+            for name, reason in doubting.of_health(self.asked.heard_of, self.session).items():
+                self.health(name, reason)
+
+    def _tell_health(self, plan: Plan) -> None:
+        for frame in plan.take_aside():
+            # With --since the past comes by as well, and how a source was then is no news.
+            if frame.received_at >= self._begun_ns:
+                self.health(*health_of(frame))
+
+    def health(self, name: str, reason: str | None) -> None:
+        """A source that this wait depends on went down, for a reason, or (None) is up; said when it is news."""
+        if name in self.embedded:
+            return
+        if reason is not None and name not in self._down:
+            self._down.add(name)
+            output.warn(f"{name} is down{': ' if reason else ''}{reason}; waiting on")
+        elif reason is None and name in self._down:
+            self._down.discard(name)
+            output.talk(f"waitbus: {name} is up again")
 
     def _doubt(self) -> None:
         from waitbus.cli import doubting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 
 from waitbus.errors import EXIT_NO, EXIT_TIMEOUT, InvalidWait
-from waitbus.predicate import Clause, Predicate, Wanted, parse_clauses
+from waitbus.predicate import ALTERNATIVES_MAX, Clause, Predicate, Wanted, parse_clauses
 from waitbus.verdict import Verdict, clause_failed, ends, exit_code, verdict_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from waitbus.store import Log
 
 Kind = Literal["matched", "failed", "timed_out", "silent"]
+
+ASIDE_KEPT = 64
+"""Of the events that are heard aside, how many wait to be told."""
 
 MET_KEPT = 1000
 """Of the events of a count, how many are kept: memory must not grow with what is counted."""
@@ -105,6 +108,9 @@ class Plan:
     """The last of what was met."""
     met_count: int = 0
     """How much of it there was."""
+    aside: Predicate | None = None
+    """What is heard besides: it decides nothing, and is told (`take_aside`)."""
+    _heard: deque[EventFrame] = attrs.field(factory=lambda: deque(maxlen=ASIDE_KEPT))
     _failed: dict[Clause, None] = attrs.field(factory=dict)
     _left: list[Clause] = attrs.field(factory=list)
 
@@ -123,8 +129,9 @@ class Plan:
         fail_fast: bool = False,
         honour: bool = True,
         has_timeout: bool = True,
+        aside: Predicate | None = None,
     ) -> Plan:
-        """The plan of what was asked for; `honour=False` makes every match exit 0.
+        """The plan of what was asked for; `honour=False` makes every match exit 0. Of `aside` is told, and it decides nothing.
 
         States join `all_of`, or `first_of` where that is given.
 
@@ -149,6 +156,7 @@ class Plan:
             in_order=in_order,
             fail_fast=fail_fast,
             honour=honour,
+            aside=aside,
         )
         plan._check(has_timeout, is_plain=predicate is not None)
         plan._arrange(is_plain=predicate is not None)
@@ -212,7 +220,10 @@ class Plan:
         for clause in (*self.first_of, *self.all_of, *self.none_of, *self.fail_on):
             state = self.states.get(clause)
             parts += (clause.predicate,) if state is None else state.alternatives
-        return Wanted.of(parts)
+        wanted = Wanted.of(parts)
+        if self.aside is None or len(wanted.alternatives) == ALTERNATIVES_MAX:
+            return wanted
+        return Wanted.of([*parts, self.aside])
 
     @property
     def wake_at(self) -> float | None:
@@ -251,7 +262,15 @@ class Plan:
                 outcome = self._meet(clause, answer, self._is_failure(clause, answer, document))
                 if outcome is not None:
                     return outcome
+        if self.aside is not None and self.aside.matches(document):
+            self._heard.append(frame)
         return None
+
+    def take_aside(self) -> list[EventFrame]:
+        """What was heard aside since the last call."""
+        heard = list(self._heard)
+        self._heard.clear()
+        return heard
 
     def meet(self, clause: Clause, answer: Answer) -> Outcome | None:
         """A clause turned out to be met by the state of things (a process that is gone)."""

@@ -14,7 +14,7 @@ import contextlib
 import gc
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -75,6 +75,8 @@ class Hub:
         self.page_rows = page_rows
         self.channel_pages = channel_pages
         self.started = time.monotonic()
+        self.sources: Callable[[], list[dict[str, Any]]] = list
+        """How the sources are that run beside it, for the report."""
         self.subscribers: set[Subscriber] = set()
         self.registrations = 0
         self.rows_swept = 0

@@ -1,4 +1,4 @@
-"""The configuration explained, from the classes of `waitbus.config` and nothing else, so that no word of it can drift.
+"""The configuration explained, from the classes of `waitbus.config` and those of the sources, so that no word of it can drift.
 
 `json_schema` is for editors and checkers, `toml_example` for people: every setting with its sentence and its default, all
 commented out but for the headers, so that no file of ours holds a default fast that changes in a later version.
@@ -6,14 +6,19 @@ commented out but for the headers, so that no file of ours holds a default fast 
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, get_origin
 
 import attrs
 import tomli_w
 
-from waitbus.config import Bytes, Config, Seconds, settings
+from waitbus.config import Bytes, Config, Seconds, is_table, settings
+from waitbus.errors import SourceUnavailable
+from waitbus.sources import SourceSpec, known_sources
+from waitbus.sources.loading import settings_class
 
 WIDTH = 100
 HEAD = """\
@@ -28,20 +33,54 @@ HEAD = """\
 
 def toml_example() -> str:
     """A config file that changes nothing: all settings, all at their defaults, all commented out."""
-    return "\n".join([HEAD, *_table_example(Config, "")])
+    return "\n".join([HEAD, *_table_example(Config, ""), *_sources_example()])
 
 
 def _table_example(kind: type, place: str) -> Iterator[str]:
     rows = settings(kind).items()
     for name, setting in rows:
-        if not _is_table(setting):
-            yield f"{_comment(_sentence(setting))}\n#{line(name, plain(setting.default, setting.type))}"
+        if not is_table(setting):
+            yield f"{_comment(sentence(setting))}\n#{line(name, plain(setting.default, setting.type))}"
     for name, setting in rows:
-        if _is_table(setting):
+        if is_table(setting):
             full = f"{place}.{name}" if place else name
-            yield f"{_comment(_sentence(setting))}\n[{full}]\n"
+            yield f"{_comment(sentence(setting))}\n[{full}]\n"
             if attrs.has(setting.type or str):
                 yield from _table_example(setting.type or str, full)
+
+
+def _sources_example() -> Iterator[str]:
+    """The tables of sources that can be run, in comments altogether: an empty table would be a table all the same."""
+    for name, kind in source_tables().items():
+        yield f"# [sources.{name}]"
+        for key, setting in settings(kind).items():
+            about = textwrap.fill(sentence(setting), WIDTH, initial_indent="# # ", subsequent_indent="# # ")
+            yield f"{about}\n{_default_line(key, setting)}"
+        yield ""
+
+
+def _default_line(name: str, setting: attrs.Attribute[Any]) -> str:
+    if setting.default is attrs.NOTHING:
+        return f"# {name} ="
+    return textwrap.indent(line(name, default_of(setting)), "# ").rstrip("\n")
+
+
+def default_of(setting: attrs.Attribute[Any]) -> Any:
+    """A setting's default as a file would have it; None where it has none."""
+    default: Any = setting.default
+    if default is attrs.NOTHING:
+        return None
+    return plain(default.factory() if isinstance(default, attrs.Factory) else default, setting.type)  # type: ignore[arg-type]
+
+
+def source_tables() -> dict[str, type]:
+    """Name -> class of settings, of every source that can be run and whose class can be had here."""
+    found: dict[str, type] = {}
+    for name, spec in known_sources().items():
+        with contextlib.suppress(SourceUnavailable):
+            if spec.implementation:
+                found[name] = settings_class(spec)
+    return found
 
 
 def _comment(text: str) -> str:
@@ -62,6 +101,8 @@ def plain(value: Any, kind: Any) -> Any:
         return {name: plain(inner, setting.type) for name, (inner, setting) in table.items()}
     if value is None:
         return "none"
+    if isinstance(value, tuple):
+        return list(value)
     if _holds(kind, Seconds):
         return write_duration(value)
     if _holds(kind, Bytes):
@@ -75,7 +116,7 @@ def write_duration(seconds: float) -> str:
     for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, left = divmod(left, length)
         text += f"{count}{unit}" if count else ""
-    return text
+    return text or "0s"
 
 
 def write_size(size: int) -> str:
@@ -94,21 +135,37 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "waitbus config.toml",
-        **_table_schema(Config),
+        **_table_schema(Config, {"sources": _sources_schema()}),
     }
 
 
-def _table_schema(kind: type) -> dict[str, Any]:
-    properties = {name: _setting_schema(setting) for name, setting in settings(kind).items()}
+def _sources_schema() -> dict[str, Any]:
+    tables = source_tables()
+    off = {"type": "object", "additionalProperties": False, "properties": {"enabled": {"const": False}}}
+
+    def schema(name: str, spec: SourceSpec) -> dict[str, Any]:
+        # Where its class cannot be had here, whatever it needs is somewhere else.
+        return _table_schema(tables[name]) if name in tables else {"type": "object"} if spec.implementation else off
+
+    return {
+        "description": sentence(settings(Config)["sources"]),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: schema(name, spec) for name, spec in known_sources().items()},
+    }
+
+
+def _table_schema(kind: type, instead: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    properties = {name: instead.get(name) or _setting_schema(setting) for name, setting in settings(kind).items()}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _setting_schema(setting: attrs.Attribute[Any]) -> dict[str, Any]:
-    about = {"description": _sentence(setting)}
+    about = {"description": sentence(setting)}
     if attrs.has(setting.type or str):
         return about | _table_schema(setting.type or str)
-    default = {} if _is_table(setting) else {"default": plain(setting.default, setting.type)}
-    return about | _kind_schema(setting) | default
+    has_default = setting.default is not attrs.NOTHING and not is_table(setting)
+    return about | _kind_schema(setting) | ({"default": default_of(setting)} if has_default else {})
 
 
 def _kind_schema(setting: attrs.Attribute[Any]) -> dict[str, Any]:
@@ -125,14 +182,22 @@ def _kind_schema(setting: attrs.Attribute[Any]) -> dict[str, Any]:
             {"type": "string"} if _is_optional(kind) else {"type": "string", "not": {"const": "none"}}
         )
         return {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]}
-    if _is_table(setting):
+    if kind is bool:
+        return {"type": "boolean"}
+    if _holds(kind, int):
+        whole: dict[str, Any] = {"type": "integer"}
+        return {"anyOf": [whole, {"const": "none"}]} if _is_optional(kind) else whole
+    if get_origin(kind) in (tuple, list):
+        return {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
+    if is_table(setting):
         nested = kind == dict[str, dict[str, Any]]
         return {"type": "object", "additionalProperties": {"type": "object"} if nested else True}
     return {"type": "string"}
 
 
-def _sentence(setting: attrs.Attribute[Any]) -> str:
-    about: str = setting.metadata["about"]
+def sentence(setting: attrs.Attribute[Any]) -> str:
+    """What a setting means, with what may be written."""
+    about: str = setting.metadata.get("about", "")
     units = {Seconds: "A duration", Bytes: "A size"}
     unit = next((words for kind, words in units.items() if _holds(setting.type, kind)), "")
     none = _is_optional(setting.type)
@@ -144,11 +209,11 @@ def _sentence(setting: attrs.Attribute[Any]) -> str:
     floor = getattr(setting.validator, "floor", None)
     if floor is not None:
         return f"{about} At least {floor:g}."
-    return f"{about} A number, or none." if none else about
-
-
-def _is_table(setting: attrs.Attribute[Any]) -> bool:
-    return isinstance(setting.default, attrs.Factory)  # type: ignore[arg-type]
+    if none:
+        return (
+            f"{about} {'A number' if _holds(setting.type, float) or _holds(setting.type, int) else 'A text'}, or none."
+        )
+    return about
 
 
 def _is_optional(kind: Any) -> bool:

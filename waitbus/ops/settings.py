@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from waitbus.config import ENVIRONMENT, OF_OLD, Config, Problem, load, problems, read, settings
-from waitbus.errors import ConfigError
+from waitbus.errors import ConfigError, SourceUnavailable
 from waitbus.ops.config_schema import plain
+from waitbus.sources import known_sources, loading
+from waitbus.sources.plugins import TheirSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +50,8 @@ def judge(path: Path) -> Judgement:
         return Judgement(path, False)
     of_old = tuple(key for key in values if key in OF_OLD)
     wrong = problems({key: value for key, value in values.items() if key not in OF_OLD})
+    tables = values.get("sources")
+    wrong += loading.problems(tables) if isinstance(tables, dict) else []
     text = path.read_text(encoding="utf-8")
     return Judgement(path, True, tuple(Finding(one, line_of(text, one.place)) for one in wrong), of_old)
 
@@ -106,7 +110,21 @@ def _settings(table: Any, given: dict[str, Any], variables: dict[str, str], plac
             yield from _settings(value, given.get(name, {}), {}, f"{full}.")
         else:
             origin = variables.get(name) or ("file" if name in given else "default")
-            yield Setting(full, plain(value, setting.type), origin)
+            shown = _with_defaults(value) if full == "sources" else plain(value, setting.type)
+            yield Setting(full, shown, origin)
+
+
+def _with_defaults(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The tables of sources with all that is in force for each; one that is wrong, or unknown, as it stands in the file."""
+    found: dict[str, Any] = {}
+    for name, table in tables.items():
+        spec = known_sources().get(name)
+        try:
+            made = None if spec is None else loading.settings_of(spec, table)
+        except (ConfigError, SourceUnavailable):
+            made = None
+        found[name] = table if made is None or isinstance(made, TheirSettings) else plain(made, type(made))
+    return found
 
 
 def defaults() -> dict[str, Any]:

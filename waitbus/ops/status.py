@@ -70,6 +70,21 @@ class Waiting:
 
 
 @attrs.frozen
+class SourceState:
+    """A source that the daemon runs, and what it listens to (`scope`). In ns since the epoch: `since` when it is in its state,
+    `retry_at` when it is tried again, `heard` when its last event came."""
+
+    name: str
+    state: Literal["starting", "up", "down"]
+    reason: str
+    since: int
+    retry_at: int | None
+    events: int
+    heard: int | None
+    scope: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class Bus:
     """`by_log`: processes that wait by the log itself, for want of a daemon."""
 
@@ -89,6 +104,7 @@ class Status:
     waiting: tuple[Waiting, ...]
     config: Config
     config_error: str = ""
+    sources: tuple[SourceState, ...] = ()
 
 
 def gather() -> Status:
@@ -100,7 +116,14 @@ def gather() -> Status:
     answer = ask(socket_path())
     config, fault = _config()
     daemon = _daemon(answer)
-    return Status(time.time(), daemon, _log(log_path()), _bus(daemon, answer.report), _waiting(answer), config, fault)
+    log, bus = _log(log_path()), _bus(daemon, answer.report)
+    return Status(time.time(), daemon, log, bus, _waiting(answer), config, fault, sources_in(answer.report))
+
+
+def sources_in(report: dict[str, Any]) -> tuple[SourceState, ...]:
+    """The sources in a daemon's report; one of an older version has none."""
+    rows = report.get("sources", ())
+    return tuple(SourceState(**{**row, "scope": tuple(row["scope"])}) for row in rows)
 
 
 def _config() -> tuple[Config, str]:

@@ -67,3 +67,8 @@ def register_source(spec: SourceSpec) -> None:
             )
     _registered[spec.name] = spec
     declare_progress(spec.name, spec.progress_rules())
+
+
+def is_registered(spec: SourceSpec) -> bool:
+    """Whether this process registered the declaration, so that its code is this process's own."""
+    return _registered.get(spec.name) == spec

@@ -6,6 +6,12 @@ from waitbus.sources.spec import SourceSpec
 
 NAMED = {"workflow_name": "what the event is about, by name"}
 
+CONCLUSIONS = (
+    *("success", "neutral", "skipped"),
+    *("failure", "cancelled", "timed_out", "startup_failure", "action_required", "stale"),
+)
+"""The words of GitHub. The first three are a success to `verdict`, the others a failure."""
+
 
 BUILT_IN = (
     SourceSpec(
@@ -38,7 +44,27 @@ BUILT_IN = (
             "number": "number of the pull request",
             "html_url": "its page",
         },
+        types={"number": "integer"},
         natural_key="github:run:<run_id>:<run_attempt>:<status>:<conclusion>",
+        vocabulary={
+            "status": ("requested", "queued", "pending", "waiting", "in_progress", "completed"),
+            "conclusion": CONCLUSIONS,
+        },
+        example={
+            "event_type": "workflow_run",
+            "owner": "octo",
+            "repo": "hello",
+            "delivery_id": "github:run:77:1:completed:failure",
+            "status": "completed",
+            "conclusion": "failure",
+            "run_id": 77,
+            "run_attempt": 1,
+            "workflow_name": "CI",
+            "head_branch": "main",
+            "head_sha": "7f3a1b2c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f4a",
+            "fields": {"action": "completed", "html_url": "https://github.com/octo/hello/actions/runs/77"},
+        },
+        matches=("conclusion=failure", "event_type=workflow_run", "head_branch=main"),
         embeddable=True,
     ),
     SourceSpec(
@@ -51,6 +77,16 @@ BUILT_IN = (
             "alert_fingerprint": "identity of the alert",
         },
         natural_key="alertmanager:<fingerprint>:<status>:<start or end time>",
+        vocabulary={"status": ("firing", "resolved")},
+        example={
+            "event_type": "prometheus_alert",
+            "delivery_id": "alertmanager:c1f2a3b4d5e6f708:firing:2026-01-31T12:00:00Z",
+            "status": "firing",
+            "alert_name": "DiskFull",
+            "alert_severity": "critical",
+            "alert_fingerprint": "c1f2a3b4d5e6f708",
+        },
+        matches=("status=firing", "alert_name=DiskFull", "alert_severity=critical"),
     ),
     SourceSpec(
         name="pytest",
@@ -115,6 +151,25 @@ BUILT_IN = (
             "run_start_ticks": "start time of that one",
         },
         natural_key="process:<boot id>:<pid>:<start time in ticks>:started|exited",
+        vocabulary={"status": ("in_progress", "completed"), "conclusion": ("success", "failure")},
+        example={
+            "event_type": "process_exited",
+            "delivery_id": "process:5f0c7f0e-93a1-4c2b-8a55-0d4f6c1b2a39:4242:884411:exited",
+            "status": "completed",
+            "conclusion": "failure",
+            "workflow_name": "build",
+            "fields": {
+                "name": "build",
+                "pid": 4242,
+                "start_ticks": 884411,
+                "command": "make -j4",
+                "exit_code": 2,
+                "duration_ms": 14200,
+                "run_pid": 4241,
+                "run_start_ticks": 884410,
+            },
+        },
+        matches=("name=build", "pid=4242", "exit_code>0"),
         embeddable=True,
     ),
     SourceSpec(
@@ -136,6 +191,18 @@ BUILT_IN = (
             "msg_reply_to": "where a reply goes",
         },
         natural_key="agent:<sender>:request|reply|msg:<correlation id>",
+        example={
+            "event_type": "agent_message",
+            "repo": "agents",
+            "delivery_id": "agent:alice:request:3c1d",
+            "msg_to": "bob",
+            "msg_from": "alice",
+            "msg_body": "is main green?",
+            "msg_thread": "release",
+            "msg_correlation_id": "3c1d",
+            "msg_reply_to": "alice.3c1d",
+        },
+        matches=("msg_to=bob", "msg_from=alice", "msg_thread=release"),
     ),
     SourceSpec(
         name="http",
@@ -143,6 +210,13 @@ BUILT_IN = (
         event_types=("cloudevent", "webhook"),
         fields={**NAMED, "type": "the sender's type", "subject": "the sender's subject", "id": "the sender's id"},
         natural_key="http:<sender>:<id>",
+        example={
+            "event_type": "cloudevent",
+            "delivery_id": "http:ci:A234-1234-1234",
+            "workflow_name": "nightly",
+            "fields": {"type": "org.example.build.finished", "subject": "nightly", "id": "A234-1234-1234"},
+        },
+        matches=("type=org.example.build.finished", "subject=nightly", "event_type=webhook"),
     ),
     SourceSpec(
         name="waitbus",
@@ -154,6 +228,6 @@ BUILT_IN = (
             "event_type": "source_down",
             "fields": {"name": "docker", "reason": "the socket refuses", "pid": 4242},
         },
-        matches=("event_type=source_down", "name=docker"),
+        matches=("event_type=source_down", "name=docker", "event_type=source_up"),
     ),
 )

@@ -34,7 +34,12 @@ class Emitter(Protocol):
 
 
 class Source(Protocol):
-    """A source that can be run."""
+    """A source that can be run, made from its settings. It may have besides
+
+    `scope`: a series of texts for a person, what it listens to (folders, a socket), as it is shown in `status`;
+    `async def probe(self) -> str | None`: look whether it could run here, leaving nothing behind; a sentence about what it found,
+    a `WaitbusError` where it could not.
+    """
 
     async def run(self, bus: Emitter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hear until cancelled. `started()` comes once nothing that happens from then on is missed; for a source whose other side

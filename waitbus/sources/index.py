@@ -16,9 +16,8 @@ import attrs
 
 from waitbus import config, declared, paths, whole
 from waitbus.errors import ConfigError, PluginBroken, PluginRefused, WaitbusError
-from waitbus.sources import declaration, declaring, pins
-from waitbus.sources.builtin import BUILT_IN
-from waitbus.sources.command import command_table
+from waitbus.sources import builtin, declaration, declaring, pins
+from waitbus.sources.command import IMPLEMENTATION, command_table
 from waitbus.sources.discovery import Entry, entries
 from waitbus.sources.policy import Policy, policy
 from waitbus.sources.record import Content, content, has_module
@@ -49,6 +48,13 @@ def index() -> Index:
 def specs() -> dict[str, SourceSpec]:
     """Name -> declaration of every source that a plugin or the configuration brings."""
     return {name: declaration.read(row["spec"]) for name, row in index()["sources"].items()}
+
+
+def is_theirs(spec: SourceSpec) -> bool:
+    """Whether a plugin or the configuration brings the source, so that its code is imported in no process of ours."""
+    if spec in builtin.BUILT_IN:
+        return False
+    return spec.implementation == IMPLEMENTATION or spec.name in index()["sources"]
 
 
 # -- one plugin --------------------------------------------------------------------------------------------------------
@@ -178,7 +184,7 @@ def _pin(one: Examined) -> None:
 
 
 def _refuse_what_is_taken(made: Index, spec: SourceSpec, entry: Entry) -> None:
-    others = [*BUILT_IN, *(declaration.read(row["spec"]) for row in made["sources"].values())]
+    others = [*builtin.BUILT_IN, *(declaration.read(row["spec"]) for row in made["sources"].values())]
     for other in others:
         if other.name == spec.name:
             reason = f"another source is called {spec.name!r}"
@@ -206,7 +212,7 @@ def _add_commands(made: Index, tables: dict[str, Any]) -> None:
 
 
 def _refuse_taken_name(made: Index, name: str) -> None:
-    if name in made["sources"] or any(spec.name == name for spec in BUILT_IN):
+    if name in made["sources"] or any(spec.name == name for spec in builtin.BUILT_IN):
         raise ConfigError(f"sources.{name}: another source is called {name!r}", hint="choose another name")
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from waitbus import config, paths
+from waitbus import config, paths, sources
 from waitbus.config import Problem
-from waitbus.errors import ConfigError, SourceNotRun
-from waitbus.sources import index, pins
-from waitbus.sources.builtin import BUILT_IN
+from waitbus.errors import ConfigError
+from waitbus.sources import builtin, index, pins
 from waitbus.sources.child_lines import of_command, of_plugin
 from waitbus.sources.command import COMMON, IMPLEMENTATION, Given, command_table, given
 from waitbus.sources.contract import SourceSettings
@@ -25,11 +23,6 @@ from waitbus.sources.surroundings import environment, limited, python
 if TYPE_CHECKING:
     from waitbus.sources.contract import Source
     from waitbus.sources.spec import SourceSpec
-
-
-def is_ours(spec: SourceSpec) -> bool:
-    """Whether waitbus has the source itself, so that its code may be imported."""
-    return spec in BUILT_IN
 
 
 @attrs.frozen(kw_only=True)
@@ -49,21 +42,18 @@ def their_settings(spec: SourceSpec, table: Mapping[str, Any]) -> tuple[TheirSet
 
 
 def source_for(spec: SourceSpec, settings: SourceSettings | Mapping[str, Any] | None = None) -> Source:
-    """The source behind a declaration. `settings`: for ours an instance of its settings class; for others the table of the
-    configuration, or `TheirSettings`.
+    """The source behind a declaration: our own, and those registered in this process, run here, all others in a child.
+
+    `settings`: of the former an instance of the settings class; of the latter the table of the configuration, or `TheirSettings`.
 
     Raises:
-      SourceNotRun: nothing runs for it: its rows come from elsewhere.
+      SourceUnavailable: there is nothing to run, or it cannot be loaded.
       ConfigError: the table is not legal.
     """
-    if not spec.implementation:
-        raise SourceNotRun(
-            f"source {spec.name!r} is not run: its events come from elsewhere",
-            hint=f"`waitbus emit TYPE --source {spec.name}` writes one",
-        )
-    if is_ours(spec):
-        source: Source = _named(spec.implementation)(settings)
-        return source
+    if not spec.implementation or spec in builtin.BUILT_IN or sources.is_registered(spec):
+        from waitbus.sources import loading
+
+        return loading.make(spec, settings if isinstance(settings, SourceSettings) else SourceSettings())
     table = _table(settings)
     return _command(spec.name, table) if spec.implementation == IMPLEMENTATION else _plugin(spec, table)
 
@@ -74,11 +64,6 @@ def _table(settings: SourceSettings | Mapping[str, Any] | None) -> dict[str, Any
     if settings is None or isinstance(settings, Mapping):
         return dict(settings or {})
     return attrs.asdict(settings)
-
-
-def _named(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 # -- in a child --------------------------------------------------------------------------------------------------------

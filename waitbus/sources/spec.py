@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from waitbus.errors import InvalidName
-from waitbus.events import NAME, NAME_MAX
+from waitbus.events import INT_FIELDS, NAME, NAME_MAX
 
 if TYPE_CHECKING:
     from waitbus.verdict import ProgressRule
+
+
+_TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", list: "texts", tuple: "texts"}
 
 
 def _words(given: Iterable[str]) -> tuple[str, ...]:
@@ -75,6 +78,8 @@ class SourceSpec:
     """Event types that are progress for as long as they have no conclusion."""
     fields: Mapping[str, str] = attrs.field(factory=dict, converter=_read_only, hash=False)
     """Key of `fields` -> what it holds, in a few words, with its unit."""
+    types: Mapping[str, str] = attrs.field(factory=dict, converter=_read_only, hash=False)
+    """Key of `fields` -> `integer`, `number`, `boolean`, `text` or `texts`, where neither the key nor the example says it."""
     natural_key: str = ""
     """The form of its delivery ids, in which two watchers of one thing agree."""
     vocabulary: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_vocabulary, hash=False)
@@ -88,7 +93,17 @@ class SourceSpec:
     implementation: str = ""
     """`module:Class` of its `contract.Source`, made from its settings; empty where nothing is run (rows come in otherwise)."""
     settings: str = ""
-    """`module:Class` of what may stand in its table of the configuration, a `contract.SourceSettings`."""
+    """`module:Class` of what may stand in its table of the configuration, a `contract.SourceSettings`. The module is imported by
+    `config` and `source show` too: what may be missing or is large is imported elsewhere."""
+
+    def type_of(self, key: str) -> str:
+        """What a key of `fields` holds: `integer`, `number`, `boolean`, `text`, `texts`."""
+        if key in self.types:
+            return str(self.types[key])
+        if key in INT_FIELDS:
+            return "integer"
+        given = {**self.example.get("fields", {}), **self.example}
+        return _TYPES.get(type(given.get(key)), "text")
 
     def progress_rules(self) -> dict[str, ProgressRule]:
         """The declaration in the words of `verdict`."""

@@ -32,6 +32,10 @@ PAUSE, PAUSE_MAX = 0.01, 5.0
 """s between two attempts to write into a log that cannot be written."""
 
 REASON_MAX = 400
+"""Characters of a reason: one line for a person, whatever a source has to say."""
+
+CHANGES_MAX = 16
+"""Changes of health that wait for a log that cannot be written. Beyond, the oldest leave, a going down with its coming back."""
 
 State = Literal["starting", "up", "down"]
 
@@ -55,7 +59,8 @@ class Supervised:
     """A source under supervision, and its `Emitter`.
 
     `wants` says which events go into the log: a wait that embeds a source writes only what it waits for. `tells`: whether changes
-    of its health become events (`source_down`, `source_up`) besides; `changed` hears of them in any case.
+    of its health become events (`source_down`, `source_up`) besides; `changed` hears of them in any case. `was_down`: the log
+    says so, from before. `grace`: s that what was heard may still take into the log once the source is cancelled.
     """
 
     name: str
@@ -63,6 +68,8 @@ class Supervised:
     wants: Callable[[EventInsert], bool] = lambda _: True
     tells: bool = True
     changed: Callable[[Health], None] = lambda _: None
+    was_down: bool = False
+    grace: float = 0.0
     health: Health = attrs.field(init=False)
     _alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """Held while something is written: what happened first is written first."""
@@ -82,8 +89,14 @@ class Supervised:
         wanted = [event for event in events if self.wants(event)]
         if not wanted:
             return 0
-        async with self._alone:
-            inserted = await self._write([*self._taken(), *wanted], count=len(wanted))
+        try:
+            inserted = await self._commit(wanted)
+        except trio.Cancelled:
+            # It may be committed already: then its delivery ids are known, and a second time writes nothing.
+            with trio.move_on_after(self.grace) as last:
+                last.shield = True
+                await self._commit(wanted)
+            raise
         if inserted:
             self.health.events += inserted
             self.health.heard = time.time()
@@ -96,7 +109,8 @@ class Supervised:
             return
         self._hears_from = trio.current_time()
         self._change("up", detail, None)
-        if before == "down":
+        if before == "down" or self.was_down:
+            self.was_down = False
             self._note("source_up", detail)
 
     def down(self, reason: str, retry_s: float | None = None) -> None:
@@ -108,11 +122,10 @@ class Supervised:
         self._hears_from = float("inf")
         self._change("down", reason, None if retry_s is None else time.time() + retry_s)
         if before != "down" or self._gave_up:
-            log.warning("source %s is down: %s", self.name, reason)
             self._note("source_down", reason)
 
     def _change(self, state: State, reason: str, retry_at: float | None) -> None:
-        health = self.health
+        health, reason = self.health, _one_line(reason)
         if state != health.state:
             health.since = time.time()
         is_news = (state, reason) != (health.state, health.reason)
@@ -122,15 +135,21 @@ class Supervised:
 
     def _note(self, event_type: str, reason: str) -> None:
         if self.tells:
-            fields = {"name": self.name, "reason": reason[:REASON_MAX] or None, "pid": os.getpid()}
+            fields = {"name": self.name, "reason": _one_line(reason) or None, "pid": os.getpid()}
             self._changes.append(EventInsert(source="waitbus", event_type=event_type, fields=fields))
+            if len(self._changes) > CHANGES_MAX:
+                del self._changes[:2]
             self._changed.set()
 
     # -- into the log --------------------------------------------------------------------------------------------------
 
-    def _taken(self) -> list[EventInsert]:
-        changes, self._changes = self._changes, []
-        return changes
+    async def _commit(self, events: list[EventInsert]) -> int:
+        """Commit what is to be said of its health, then the events; how many of those were new."""
+        async with self._alone:
+            changes = list(self._changes)
+            inserted = await self._write([*changes, *events], count=len(events))
+            self._changes = [one for one in self._changes if one not in changes]
+        return inserted
 
     async def _write(self, events: list[EventInsert], count: int = 0) -> int:
         """Commit and ring, however long the log takes; how many of the last `count` were new."""
@@ -151,9 +170,24 @@ class Supervised:
         while True:
             await self._changed.wait()
             self._changed = trio.Event()
-            async with self._alone:
-                if changes := self._taken():
-                    await self._write(changes)
+            await self._say_changes()
+
+    async def _say_changes(self) -> None:
+        try:
+            if self._changes:
+                await self._commit([])
+        except Exception as error:  # the boundary: what is told of a source is never a reason to end its owner
+            log.error("source %s: %s; its change of health is not in the log", self.name, error)
+            self._changes.clear()
+
+    async def farewell(self, reason: str) -> None:
+        """Its owner has ended `run`, and nobody else runs it: say so in the log, within `grace` s."""
+        if self.health.state == "up":
+            self._change("down", reason, None)
+            self._note("source_down", reason)
+        with trio.move_on_after(self.grace) as last:
+            last.shield = True
+            await self._say_changes()
 
     # -- the supervisor ------------------------------------------------------------------------------------------------
 
@@ -188,9 +222,12 @@ class Supervised:
             return error.message
         except WaitbusError as error:
             return error.message
-        except Exception as error:  # the boundary: whatever a source does ends that source alone, and for a while
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # the boundary: whatever a source does ends that source alone, for a while
             log.debug("source %s", self.name, exc_info=error)
-            return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            return _said(error)
         return "it ended by itself"
 
     def begun(self) -> None:
@@ -214,3 +251,16 @@ class _Begun:
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.started()
+
+
+def _said(error: BaseException) -> str:
+    """What a failure says; of a nursery's group the first one in it, since the group itself says nothing."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, WaitbusError):
+        return error.message
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _one_line(reason: str) -> str:
+    return " ".join(reason[: 4 * REASON_MAX].split())[:REASON_MAX]

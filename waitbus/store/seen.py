@@ -76,3 +76,14 @@ def _all(log: Log, sql: str, values: Iterable[Any]) -> list[Any]:
         return db.execute(sql, tuple(values)).fetchall()
 
     return log.use(read)
+
+
+def sources_down(log: Log) -> dict[str, str]:
+    """Sources whose newest `source_down` or `source_up` is a going down, each with its reason."""
+    sql = "SELECT event_type, fields FROM events WHERE seq > ? AND source = 'waitbus' ORDER BY seq DESC LIMIT ?"
+    newest: dict[str, str | None] = {}
+    for event_type, fields in _all(log, sql, (log.head() - RECENT, KEYS_FROM)):
+        about = json.loads(fields)
+        if event_type in ("source_down", "source_up") and isinstance(name := about.get("name"), str):
+            newest.setdefault(name, str(about.get("reason") or "") if event_type == "source_down" else None)
+    return {name: reason for name, reason in newest.items() if reason is not None}
