@@ -5,19 +5,23 @@ Most are met again, from more sides, in the tests of the modules that raise them
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import re
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
 import waitbus
+from tests import wheels
 from tests.logs import event, look, python
 from tests.support import WAITBUS, run
 from waitbus import conditions, config, errors, instance, paths, quantities, sources, wire
@@ -28,7 +32,9 @@ from waitbus.events import make_event_id, parse_event_id
 from waitbus.ops import setup
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
-from waitbus.sources import loading, pidfd
+from waitbus.sources import declaration, index, loading, pidfd, pins, plugins, trusted
+from waitbus.sources.command import command_table
+from waitbus.sources.supervision import Supervised
 from waitbus.store import Log, migrations, query
 from waitbus.store.retention import Retention, prune_chunk
 
@@ -128,6 +134,62 @@ def _source(home: Path) -> object:
 @provokes(errors.SourceUnavailable, "source agent has nothing to run", "just wait for them")
 def _source_without_code(home: Path) -> object:
     return loading.load(sources.source("agent"))
+
+
+@provokes(errors.PinsDamaged, "{home}/c/plugins.toml: it holds something else than pins", "waitbus allowlist repair")
+def _pins(home: Path) -> object:
+    (home / "c").mkdir(mode=0o700)
+    (home / "c/plugins.toml").write_text("plugin = 1")
+    return pins.read()
+
+
+@provokes(errors.UnknownPlugin, "no installed package brings a source 'timer'", "no plugin is installed")
+def _plugin_missing(home: Path) -> object:
+    return trusted.add("timer")
+
+
+@provokes(errors.PluginRefused, "plugin 'timer' of waitbus-timer 1.0 is not used: plugins.deny", "config show")
+def _plugin_refused(home: Path) -> object:
+    return _with_timer(home, lambda: plugins.check("timer"), '[plugins]\ndeny = ["timer"]')
+
+
+@provokes(errors.PluginBroken, "plugin 'timer' of waitbus-timer 1.0 cannot be used: ", "report it to its author")
+def _plugin_broken(home: Path) -> object:
+    return _with_timer(home, lambda: declaration.ask(attrs.evolve(index.installed()[0], value="no_such_module:x")))
+
+
+def _with_timer(home: Path, work: Callable[[], object], settings: str = "") -> object:
+    wheels.unpacked(wheels.contents(wheels.TIMER), home / "site")
+    (home / "c").mkdir(mode=0o700)
+    (home / "c/config.toml").write_text(settings)
+    sys.path.insert(0, str(home / "site"))
+    try:
+        return work()
+    finally:
+        sys.path.remove(str(home / "site"))
+
+
+@provokes(errors.ChildFailed, "it ended with exit code 3", "run it by hand")
+def _child_failed(home: Path) -> object:
+    return trio.run(_child(1))
+
+
+@provokes(errors.SourceGaveUp, "it failed 5 times within 10 min and stays down", "waitbus source run x")
+def _source_gave_up(home: Path) -> object:
+    return trio.run(_child(5))
+
+
+def _child(times: int) -> Callable[[], Awaitable[None]]:
+    table = {"command": ["sh", "-c", "exit 3"]}
+    source = plugins.source_for(command_table("x", table).spec(), table)
+
+    async def work() -> None:
+        for _ in range(times - 1):
+            with contextlib.suppress(errors.ChildFailed):
+                await source.run(Supervised("x", source))
+        await source.run(Supervised("x", source))
+
+    return work
 
 
 @provokes(errors.ConfigError, "{home}/c/config.toml: unknown key 'heartbeat_secs'", "did you mean 'heartbeat_sec'?")

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from waitbus import verdict
 from waitbus.document import Document
 from waitbus.errors import EvaluatorError, EvaluatorUnavailableError, InvalidName, InvalidPredicate
+from waitbus.event_checks import shown
 
 CONDITIONS_GROUP = "waitbus.conditions.v1"
 EVALUATORS_GROUP = "waitbus.evaluators.v1"
@@ -91,7 +92,7 @@ def evaluator_holds(text: str, document: Document) -> bool:
 def _asked(check: Callable[[Document], bool], what: str, document: Document) -> bool:
     try:
         return bool(check(document))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise EvaluatorError(
             f"{what} failed on event {document.columns.get('event_id')}: {type(error).__name__}: {error}",
             hint="the package that brings it has to handle every event; `waitbus events query` shows this one",
@@ -105,12 +106,18 @@ def _made(factory: Callable[..., Any], what: str, *arguments: str) -> Any:
         raise InvalidPredicate(
             f"{what} is refused: {error}", hint="see the documentation of the package that brings it"
         ) from error
+    except (Exception, SystemExit) as error:
+        raise EvaluatorError(
+            f"{what} cannot be made: {type(error).__name__}: {error}", hint="report it to its package"
+        ) from error
 
 
 def _function(check: Any, what: str) -> Callable[[Document], bool]:
     found = getattr(check, "matches", check)
     if not callable(found):
-        raise EvaluatorError(f"{what} is {check!r}, which is no function of an event", hint="report it to its package")
+        raise EvaluatorError(
+            f"{what} is {shown(check)}, which is no function of an event", hint="report it to its package"
+        )
     function: Callable[[Document], bool] = found
     return function
 
@@ -121,11 +128,16 @@ def _installed(group: str, kind: str, name: str, known: list[str]) -> Callable[.
     for entry in entry_points(group=group, name=name) if _NAME.match(name) else ():
         try:
             factory: Callable[..., Any] = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # an import runs whatever stands in the module
             raise EvaluatorUnavailableError(
                 f"{kind} {name!r} cannot be loaded from {entry.value}: {type(error).__name__}: {error}",
                 hint="install what it needs, or remove the package that brings it",
             ) from error
+        if not callable(factory):
+            raise EvaluatorUnavailableError(
+                f"{kind} {name!r} of {entry.value} is {shown(factory)}, which is no function",
+                hint="report it to the package that brings it",
+            )
         return factory
     raise EvaluatorUnavailableError(
         f"no {kind} {name!r} is installed",

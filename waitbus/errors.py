@@ -92,6 +92,14 @@ class SourceUnavailable(WaitbusError):
     exit_code = EXIT_UNAVAILABLE
 
 
+class PinsDamaged(InvalidValue):
+    """`plugins.toml` cannot be read, or holds something else than pins."""
+
+
+class UnknownPlugin(InvalidValue):
+    """No installed package brings a source of that name, or none is pinned."""
+
+
 class ConfigError(InvalidValue):
     """The config file or a variable of the environment has a value that is not legal."""
 
@@ -209,6 +217,25 @@ class ServiceMissing(WaitbusError):
     """A service that was required is not there."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+
+class PluginRefused(WaitbusError):
+    """An installed plugin may not be used: it is forbidden, or it is not what was trusted."""
+
+
+class PluginBroken(WaitbusError):
+    """An installed plugin gives no declaration that can be used."""
+
+
+class ChildFailed(WaitbusError):
+    """The child in which a source runs crashed, hung, flooded or said garbage."""
+
+
+class SourceGaveUp(WaitbusError):
+    """A source failed too often and is not tried again."""
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

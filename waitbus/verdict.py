@@ -42,6 +42,10 @@ _progress: dict[tuple[str, str], ProgressRule] = {
     ("waitbus", "source_up"): "always",
 }
 
+_asked: set[str] = {*("agent", "alertmanager", "docker", "fs", "github", "http", "process", "pytest", "waitbus")}
+"""Sources whose progress is known: our own, and those that the index of installed declarations was asked about."""
+_ASKED_MAX = 1000
+
 _ENTITIES: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
     ("github", "workflow_run"): ("run", ("run_id",)),
     ("github", "workflow_job"): ("job", ("job_id",)),
@@ -144,7 +148,20 @@ def _is_id(value: Any) -> bool:
 
 def _rule(document: Document) -> ProgressRule | None:
     columns = document.columns
-    return _progress.get((str(columns.get("source")), str(columns.get("event_type"))))
+    key = str(columns.get("source")), str(columns.get("event_type"))
+    rule = _progress.get(key)
+    if rule is None and key[0] not in _asked and len(_asked) < _ASKED_MAX:
+        _ask_about(key[0])
+        rule = _progress.get(key)
+    return rule
+
+
+def _ask_about(source: str) -> None:
+    from waitbus import declared  # only an event of somebody else's source needs it
+
+    _asked.add(source)
+    for event_type, rule in declared.progress_rules(source).items():
+        _progress.setdefault((source, event_type), rule)
 
 
 def _document(event: Document | EventFrame) -> Document:

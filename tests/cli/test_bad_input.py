@@ -28,7 +28,9 @@ ROWS: list[dict[str, Any]] = TABLE["input"]
 FRAMES: list[dict[str, Any]] = TABLE["frame"]
 CODES = {2, 69, 74, 126, 127}
 """Those of docs/CONTRACTS.md that bad input can have."""
-OWN_FILES = re.compile(r"s/(events\.(db(-wal|-shm)?|lock)|no-daemon-said)|(s|r+)/(daemon|events)\.lock")
+OWN_FILES = re.compile(
+    r"s/(events\.(db(-wal|-shm)?|lock)|no-daemon-said|declared/[0-9a-f]{8}\.json)|(s|r+)/(daemon|events)\.lock"
+)
 """What looking at the log makes, and what holds no event."""
 
 Call = Callable[..., support.Result]

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests import old_log, support
+from tests import old_log, support, wheels
 from waitbus.cli.command import Command, Example
 from waitbus.cli.lazy import iter_commands
 
@@ -40,6 +40,12 @@ def _old_log(folder: Path) -> None:
     old_log.make(folder / "github.db")
 
 
+def _plugin(folder: Path) -> None:
+    site = folder.parent / "site"
+    wheels.unpacked(wheels.contents(wheels.TIMER), site)
+    os.environ["PYTHONPATH"] += f"{os.pathsep}{site}"  # the fixture below sets it, and puts it back
+
+
 def _config(folder: Path) -> None:
     (folder / "config.toml").write_text('[retention]\nmax_age = "7d"\n')
 
@@ -52,6 +58,7 @@ SETUPS: dict[str | None, Callable[[Path], None]] = {
     "files": lambda folder: (folder / "src").mkdir(),
     "git": _git,
     "old log": _old_log,
+    "plugin": _plugin,
 }
 
 

@@ -22,7 +22,7 @@ _CERTAIN = WELL_KNOWN | set(COLUMN_FIELDS)
 
 def of_names(predicates: Iterable[Predicate], session: Session) -> list[str]:
     """What can be said at once: names of sources, and values that never compare. Nearly always nothing, and then free."""
-    from waitbus.cli.spelling import BUILT_IN
+    from waitbus.cli.spelling import BUILT_IN, near_source
 
     found: list[str] = []
     for predicate in predicates:
@@ -31,7 +31,8 @@ def of_names(predicates: Iterable[Predicate], session: Session) -> list[str]:
             from waitbus.doubts import doubts
 
             had = _that_came(session, strange)
-            found += doubts(predicate, {*BUILT_IN, *had}, {}, {})
+            own = {name for name in strange if near_source(name) is None}
+            found += doubts(predicate, {*BUILT_IN, *had, *own}, {}, {})
     return list(dict.fromkeys(found))
 
 

@@ -9,9 +9,14 @@ EMBEDDED = ("docker", "fs")
 
 
 def near_source(name: str) -> str | None:
-    """The built-in source that was probably meant by a name that is none of them."""
+    """The built-in source that was probably meant by a name that is none of them, and that no plugin has."""
     if name in BUILT_IN:
         return None
     from waitbus.cli.command import near
 
-    return near(name, BUILT_IN)
+    meant = near(name, BUILT_IN)
+    if meant is None:
+        return None
+    from waitbus.sources import known_sources
+
+    return None if name in known_sources() else meant

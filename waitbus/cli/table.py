@@ -27,6 +27,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Agents": {},
     "Sources": {
         "source": ("waitbus.cli.source:source", "what there is to wait for: list, show, verify, run"),
+        "allowlist": (
+            "waitbus.cli.allowlist:allowlist",
+            "say which plugins are trusted: list, add, remove, verify, repair",
+        ),
     },
     "Set up": {
         "serve": ("waitbus.cli.serve:serve", "serve the bus to many waiters at once"),

@@ -12,6 +12,7 @@ from waitbus.config import ENVIRONMENT, OF_OLD, Config, Problem, load, problems,
 from waitbus.errors import ConfigError, SourceUnavailable
 from waitbus.ops.config_schema import plain
 from waitbus.sources import known_sources, loading
+from waitbus.sources.plugins import TheirSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +123,7 @@ def _with_defaults(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
             made = None if spec is None else loading.settings_of(spec, table)
         except (ConfigError, SourceUnavailable):
             made = None
-        found[name] = table if made is None else plain(made, type(made))
+        found[name] = table if made is None or isinstance(made, TheirSettings) else plain(made, type(made))
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from waitbus.errors import InvalidName, UnknownSource
+from waitbus.errors import InvalidName, UnknownSource, WaitbusError
 from waitbus.sources.builtin import BUILT_IN
 from waitbus.sources.spec import SourceSpec
 
@@ -17,8 +17,20 @@ _registered: dict[str, SourceSpec] = {}
 
 
 def known_sources() -> Mapping[str, SourceSpec]:
-    """Name -> declaration: the built-in sources, then those registered in this process."""
-    return MappingProxyType({**{spec.name: spec for spec in BUILT_IN}, **_registered})
+    """Name -> declaration: the built-in sources, those of plugins and of the configuration, those registered in this process.
+
+    It blocks for a moment after something was installed, and never fails: a plugin that is wrong is left out.
+    """
+    return MappingProxyType({**{spec.name: spec for spec in BUILT_IN}, **_brought(), **_registered})
+
+
+def _brought() -> dict[str, SourceSpec]:
+    from waitbus.sources import index
+
+    try:
+        return index.specs()
+    except WaitbusError:  # no home directory, say: then there is no configuration either
+        return {}
 
 
 def source(name: str) -> SourceSpec:
@@ -55,3 +67,8 @@ def register_source(spec: SourceSpec) -> None:
             )
     _registered[spec.name] = spec
     declare_progress(spec.name, spec.progress_rules())
+
+
+def is_registered(spec: SourceSpec) -> bool:
+    """Whether this process registered the declaration, so that its code is this process's own."""
+    return _registered.get(spec.name) == spec

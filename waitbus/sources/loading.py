@@ -56,6 +56,11 @@ def settings_class(spec: SourceSpec) -> type[SourceSettings]:
     Raises:
       SourceUnavailable: it cannot be imported, or is no class of settings.
     """
+    if _is_theirs(spec):
+        raise SourceUnavailable(
+            f"source {spec.name} is a plugin: what its settings mean, only its child knows",
+            hint=f"its documentation has them; [sources.{spec.name}]",
+        )
     if not spec.settings:
         return SourceSettings
     found = _class(spec, spec.settings, "settings")
@@ -73,12 +78,22 @@ def make(spec: SourceSpec, settings: SourceSettings) -> Source:
     Raises:
       SourceUnavailable: its code cannot be imported, or refuses the settings.
     """
+    if _is_theirs(spec):
+        from waitbus.sources.plugins import source_for
+
+        return source_for(spec, settings)
     _, kind = load(spec)
     try:
         made: Source = kind(settings)  # type: ignore[call-arg]
     except Exception as error:  # the boundary: a source's own code, whatever it does, is that source's fault alone
         raise _refusal(spec, f"cannot be made: {_said(error)}", error) from error
     return made
+
+
+def _is_theirs(spec: SourceSpec) -> bool:
+    from waitbus.sources.index import is_theirs
+
+    return is_theirs(spec)
 
 
 def _class(spec: SourceSpec, place: str, what: str) -> Any:
@@ -164,6 +179,10 @@ def _settings(spec: SourceSpec, table: Mapping[str, Any]) -> tuple[SourceSetting
     if is_enabled(table) and not spec.implementation:
         hint = "its events come in by themselves; leave the table away"
         return None, [Problem(f"{place}.enabled", f"{place}.enabled: {spec.name} has nothing to run", hint)]
+    if _is_theirs(spec):
+        from waitbus.sources.plugins import their_settings
+
+        return their_settings(spec, table)
     try:
         kind = settings_class(spec)
     except SourceUnavailable as error:

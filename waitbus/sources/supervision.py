@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import trio
 
-from waitbus.errors import LogBusy, LogError, PathError, WaitbusError
+from waitbus.errors import LogBusy, LogError, PathError, SourceGaveUp, WaitbusError
 from waitbus.events import EventInsert
 from waitbus.producer import emit_all
 
@@ -77,6 +77,7 @@ class Supervised:
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _hears_from: float = attrs.field(default=float("inf"), init=False)
     _said_down: bool = attrs.field(default=False, init=False)
+    _gave_up: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.health = Health(self.name)
@@ -120,7 +121,7 @@ class Supervised:
         before = self.health.state
         self._hears_from = float("inf")
         self._change("down", reason, None if retry_s is None else time.time() + retry_s)
-        if before != "down":
+        if before != "down" or self._gave_up:
             self._note("source_down", reason)
 
     def _change(self, state: State, reason: str, retry_at: float | None) -> None:
@@ -191,7 +192,10 @@ class Supervised:
     # -- the supervisor ------------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the source until cancelled. `started()` comes when its first run has begun or failed: others go on without it."""
+        """Run the source until cancelled; one that raises `SourceGaveUp` stays down.
+
+        `started()` comes when its first run has begun or failed: others go on without it.
+        """
         begun = _Begun(self, task_status)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_changes)
@@ -202,8 +206,10 @@ class Supervised:
                 if trio.current_time() - self._hears_from >= STEADY:
                     pause = RETRY
                 wait = pause * (1 + random.random()) / 2
-                self._fail(reason, wait)
+                self._fail(reason, None if self._gave_up else wait)
                 begun.go_on()
+                if self._gave_up:
+                    await trio.sleep_forever()
                 await trio.sleep(wait)
                 pause = min(pause * 2, RETRY_MAX)
 
@@ -211,6 +217,9 @@ class Supervised:
         """One run to its end; why it ended."""
         try:
             await self.source.run(self, task_status=begun)
+        except SourceGaveUp as error:
+            self._gave_up = True
+            return error.message
         except WaitbusError as error:
             return error.message
         except (
