@@ -5,6 +5,7 @@ Most are met again, from more sides, in the tests of the modules that raise them
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -28,7 +29,7 @@ from waitbus.events import make_event_id, parse_event_id
 from waitbus.ops import setup
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
-from waitbus.sources import pidfd
+from waitbus.sources import loading, pidfd
 from waitbus.store import Log, migrations, query
 from waitbus.store.retention import Retention, prune_chunk
 
@@ -231,6 +232,11 @@ def _old_sqlite(home: Path) -> object:
         return log.head()
 
 
+@provokes(errors.SourceUnavailable, "source agent has nothing to run", "just wait for them")
+def _source_without_code(home: Path) -> object:
+    return loading.load(sources.source("agent"))
+
+
 # -- cursors -----------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +307,18 @@ def _file(home: Path) -> object:
 @provokes(errors.InvalidPid, "0 is not a process id", "a positive number")
 def _pid(home: Path) -> None:
     pidfd.check_pid(0)
+
+
+@provokes(errors.Offline, "--port db.example:80 would ask db.example", "unset WAITBUS_OFFLINE")
+def _offline(home: Path) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAITBUS_OFFLINE", "1")
+        return waitbus.ready_port("db.example:80")
+
+
+@provokes(errors.TrioNeeded, "sources of a wait run under trio", "in a thread")
+def _other_loop(home: Path) -> object:
+    return asyncio.run(waitbus.adecide(sources=[waitbus.ready_file(home)]))
 
 
 IN_A_PROCESS = {
