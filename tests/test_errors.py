@@ -126,6 +126,11 @@ def _source(home: Path) -> object:
     return sources.source("pytset")
 
 
+@provokes(errors.SourceUnavailable, "source agent has nothing to run", "just wait for them")
+def _source_without_code(home: Path) -> object:
+    return loading.load(sources.source("agent"))
+
+
 @provokes(errors.ConfigError, "{home}/c/config.toml: unknown key 'heartbeat_secs'", "did you mean 'heartbeat_sec'?")
 def _config(home: Path) -> object:
     (home / "c").mkdir()
@@ -230,11 +235,6 @@ def _old_sqlite(home: Path) -> object:
         patch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
         patch.setattr(sqlite3, "sqlite_version", "3.34.1")
         return log.head()
-
-
-@provokes(errors.SourceUnavailable, "source agent has nothing to run", "just wait for them")
-def _source_without_code(home: Path) -> object:
-    return loading.load(sources.source("agent"))
 
 
 # -- cursors -----------------------------------------------------------------------------------------------------------

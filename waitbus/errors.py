@@ -86,6 +86,12 @@ class UnknownSource(InvalidValue):
     """A source was asked for by a name that nobody declared."""
 
 
+class SourceUnavailable(WaitbusError):
+    """A source cannot be run here: it has nothing to run, or its code cannot be loaded."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
 class ConfigError(InvalidValue):
     """The config file or a variable of the environment has a value that is not legal."""
 
@@ -104,12 +110,6 @@ class RunningLoopError(WaitbusError, RuntimeError):
 
 class TrioNeeded(WaitbusError, RuntimeError):
     """A wait with sources of its own was asked for under another event loop than trio's."""
-
-
-class SourceUnavailable(WaitbusError):
-    """A source cannot be run here: it has nothing to run, or its code cannot be loaded."""
-
-    exit_code = EXIT_UNAVAILABLE
 
 
 class Offline(WaitbusError):
