@@ -5,6 +5,7 @@ Most are met again, from more sides, in the tests of the modules that raise them
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -368,6 +369,18 @@ def _file(home: Path) -> object:
 @provokes(errors.InvalidPid, "0 is not a process id", "a positive number")
 def _pid(home: Path) -> None:
     pidfd.check_pid(0)
+
+
+@provokes(errors.Offline, "--port db.example:80 would ask db.example", "unset WAITBUS_OFFLINE")
+def _offline(home: Path) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAITBUS_OFFLINE", "1")
+        return waitbus.ready_port("db.example:80")
+
+
+@provokes(errors.TrioNeeded, "sources of a wait run under trio", "in a thread")
+def _other_loop(home: Path) -> object:
+    return asyncio.run(waitbus.adecide(sources=[waitbus.ready_file(home)]))
 
 
 IN_A_PROCESS = {

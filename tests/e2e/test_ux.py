@@ -200,11 +200,18 @@ def test_all_of_with_fail_on(show: Callable[..., Shown]) -> None:
             "nodeid": "tests/test_auth.py::test_expiry",
         },
     )
-    assert wait.end() == (
+    code, out, err = wait.end()
+    assert (code, out) == (
         1,
         ["pytest_session  api  failure  3 failed, 212 passed in TIME  tests/test_auth.py::test_expiry"],
-        [NO_DAEMON, "armed", "  1/2  docker    db  start", "failed: --fail-on 'pytest:conclusion=failure'"],
     )
+    # The wait watches containers by itself, and says so; whether an engine runs here is not what this is about.
+    assert [line for line in err if not re.match("waitbus: .* docker|warning: docker is down", line)] == [
+        NO_DAEMON,
+        "armed",
+        "  1/2  docker    db  start",
+        "failed: --fail-on 'pytest:conclusion=failure'",
+    ]
 
 
 def test_a_source_that_was_misspelt(show: Callable[..., Shown]) -> None:
