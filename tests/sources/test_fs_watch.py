@@ -25,6 +25,7 @@ from waitbus.sources.fs_watch import RootWatch
 from waitbus.sources.inotify import Inotify, Note
 
 ANY = Globs.parse(())
+State = tuple[int, int]
 
 
 def drained(watch: RootWatch, limit: float = 10.0) -> Iterator[EventInsert]:
@@ -43,23 +44,27 @@ def drained(watch: RootWatch, limit: float = 10.0) -> Iterator[EventInsert]:
     raise AssertionError("it never came to rest")
 
 
-def final(events: list[EventInsert], before: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """The files as they are by what was told."""
+def final(events: list[EventInsert], before: dict[str, State]) -> dict[str, State]:
+    """The files as they are by what was told, each of which says something new."""
     states = dict(before)
     for event in events:
         fields = event.fields
         if event.event_type != "fs_change":
             continue
-        if "old_path" in fields:
-            states.pop(fields["old_path"], None)
-        if fields["action"] == "deleted":
-            states.pop(fields["path"], None)
+        path, action = fields["path"], fields["action"]
+        assert (path in states) == (action in ("deleted", "modified")) or action == "moved"
+        if action == "moved":
+            del states[fields["old_path"]]
+        if action == "deleted":
+            del states[path]
         else:
-            states[fields["path"]] = (fields["size"], fields["mtime_ns"])
+            state = (fields["size"], fields["mtime_ns"])
+            assert states.get(path) != state
+            states[path] = state
     return states
 
 
-def on_disk(root: Path) -> dict[str, tuple[int, int]]:
+def on_disk(root: Path) -> dict[str, State]:
     found = {}
     for folder, _, files in os.walk(root):
         for name in files:
@@ -68,41 +73,43 @@ def on_disk(root: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-NAMES = st.sampled_from(["a", "b", "c", "d", "e.tmp"])
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), PATHS, st.integers(0, 9)),
-        st.tuples(st.just("remove"), PATHS),
-        st.tuples(st.just("rename"), PATHS, PATHS),
-        st.tuples(st.just("folder"), PATHS),
-        st.tuples(st.just("turn")),
-        st.tuples(st.just("rest")),
-        st.tuples(st.just("overflow")),
-    ),
-    max_size=30,
+NAMES = st.sampled_from(["a", "b", "c.tmp"])
+PICK = st.integers(0, 1000)
+CHANGES = st.one_of(
+    st.tuples(st.just("write"), PICK, NAMES),
+    st.tuples(st.just("write over"), PICK),
+    st.tuples(st.just("folder"), PICK, NAMES),
+    st.tuples(st.just("remove"), PICK),
+    st.tuples(st.just("rename"), PICK, PICK, NAMES),
+    st.tuples(st.just("rename"), PICK, PICK, NAMES),
 )
+STEPS = st.lists(st.one_of(CHANGES, CHANGES, st.sampled_from([("turn",), ("rest",), ("overflow",)])), max_size=40)
 
 
 def do(root: Path, step: tuple, serial: Iterator[int]) -> None:
-    """One step, where it is possible."""
-    path = root / step[1]
+    """One step, where it is possible; places are picked of those that are there."""
+    everything = sorted(root.rglob("*"))
+    places = [root, *(place for place in everything if place.is_dir())]
+    files = [place for place in everything if place.is_file()]
+    content = "x" * (10 * next(serial))  # no two of one size: the clock of the file system is coarse
     try:
-        if step[0] == "write":
-            path.write_text(
-                "x" * (step[2] + 10 * next(serial))
-            )  # no two of one size: the clock of the file system is coarse
-        elif step[0] == "remove":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        elif step[0] == "rename":
-            path.rename(root / step[2])
-        elif step[0] == "folder":
-            path.mkdir()
-    except OSError:
+        match step:
+            case ("write", where, name):
+                (places[where % len(places)] / name).write_text(content)
+            case ("write over", where):
+                files[where % len(files)].write_text(content)
+            case ("folder", where, name):
+                (places[where % len(places)] / name).mkdir()
+            case ("remove", where):
+                place = everything[where % len(everything)]
+                shutil.rmtree(place) if place.is_dir() else place.unlink()
+            case ("rename", which, where, name):
+                everything[which % len(everything)].rename(places[where % len(places)] / name)
+    except (OSError, ZeroDivisionError):
         pass
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=STEPS, steps=STEPS)
 def test_what_was_told_taken_together_is_how_it_is(monkeypatch: pytest.MonkeyPatch, start: list, steps: list) -> None:
     monkeypatch.setattr(fs_changes, "HOLD", 0.003)
