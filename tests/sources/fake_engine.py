@@ -116,7 +116,9 @@ class FakeEngine:
         if path == "/_ping":
             return 200, b"OK"
         if path == "/containers/json":
-            return 200, json.dumps([{"Id": one, "Status": "Exited (0) 2 seconds ago"} for one in self.ended]).encode()
+            return 200, json.dumps(
+                [{"Id": one, "State": "exited", "Status": "Exited (0) 2 seconds ago"} for one in self.ended]
+            ).encode()
         container = path.split("/")[2]
         if container in self.containers:
             return 200, json.dumps(self.containers[container]).encode()

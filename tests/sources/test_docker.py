@@ -142,7 +142,7 @@ async def test_a_container_that_is_removed_at_once_is_told_by_its_event(path: Pa
     bus = Bus()
     async with FakeEngine(path, [says(line("die", NOW, {"exitCode": "2"}))]).listening(), running(source(path), bus):
         (row,) = await bus.rows(1)
-    assert (row.conclusion, '"exit_code":2' in row.fields, "oom_killed" in row.fields) == ("failure", True, False)
+    assert (row.conclusion, '"exit_code":2' in row.fields, "duration_ms" in row.fields) == ("failure", True, False)
 
 
 async def test_an_engine_that_tells_nothing_of_the_container_holds_the_row_up_for_a_moment(
@@ -152,7 +152,7 @@ async def test_an_engine_that_tells_nothing_of_the_container_holds_the_row_up_fo
     engine = FakeEngine(path, [says(line("die", NOW, {"exitCode": "2"}))], answers=False)
     async with engine.listening(), running(source(path), bus):
         await _until(lambda: f"/containers/{ID}/json" in engine.asked)
-        mock_clock.jump(2)
+        await _jump(mock_clock, 2)
         assert len(await bus.rows(1)) == 1
 
 
@@ -259,7 +259,7 @@ async def test_an_engine_that_takes_the_call_and_says_nothing_is_left(path: Path
     async with engine.listening(), trio.open_nursery() as nursery:
         nursery.start_soon(run)
         await _until(lambda: "/events" in engine.asked)
-        mock_clock.jump(ANSWER_S)
+        await _jump(mock_clock, ANSWER_S)
     assert errors[0].message == f"the container engine at {path} does not answer within 5 s"
 
 
@@ -306,10 +306,8 @@ async def test_a_stream_that_breaks_in_the_middle_of_a_line_is_a_typed_error(pat
     assert rows() == []
 
 
-async def test_streams_that_end_at_once_are_backed_off_from_and_do_not_flap(
-    path: Path, autojump_clock: MockClock
-) -> None:
-    autojump_clock.autojump_threshold = 0.05  # real sockets and threads have to get their word in
+async def test_streams_that_end_at_once_are_backed_off_from_and_do_not_flap(path: Path, mock_clock: MockClock) -> None:
+    mock_clock.rate = 30  # not jumping: real sockets and threads have to get their word in
     supervised = Supervised("docker", source(path))
     engine = FakeEngine(path, [says(ends=True)])
     async with engine.listening(), trio.open_nursery() as nursery:
@@ -328,7 +326,7 @@ async def test_a_stream_that_lasts_is_believed_again(path: Path, mock_clock: Moc
         assert bus.states == []
         async with running(docker, bus):
             assert bus.states == [f"the container engine at {path} ended its stream of events"]
-            mock_clock.jump(SETTLE)
+            await _jump(mock_clock, SETTLE)
             await _until(lambda: bus.states[-1] == "up")
 
 
@@ -336,8 +334,8 @@ async def test_a_silent_stream_of_an_engine_that_answers_is_kept(path: Path, moc
     engine = FakeEngine(path, [says()])
     async with engine.listening(), running(source(path), Bus()) as ended:
         for number in (1, 2):
-            mock_clock.jump(SILENCE)
-            await _until(lambda number=number: engine.asked.count("/_ping") == number)  # type: ignore[misc]
+            await _jump(mock_clock, SILENCE)
+            await _until(lambda number=number: engine.asked.count("/_ping") == number)
         await trio.testing.wait_all_tasks_blocked(0.02)
         assert (ended, len(engine.streams)) == ([], 1)
 
@@ -345,13 +343,13 @@ async def test_a_silent_stream_of_an_engine_that_answers_is_kept(path: Path, moc
 async def test_a_silent_stream_of_an_engine_that_does_not_answer_is_left(path: Path, mock_clock: MockClock) -> None:
     engine = FakeEngine(path, [says()], answers=False)
     async with engine.listening(), running(source(path), Bus()) as ended:
-        mock_clock.jump(SILENCE - 1)
+        await _jump(mock_clock, SILENCE - 1)
         await trio.testing.wait_all_tasks_blocked(0.02)
         assert "/_ping" not in engine.asked
-        mock_clock.jump(1)
+        await _jump(mock_clock, 1)
         await _until(lambda: "/_ping" in engine.asked)
         assert ended == []
-        mock_clock.jump(ANSWER_S)
+        await _jump(mock_clock, ANSWER_S)
         await _until(lambda: ended)
     assert ended[0].message == f"the container engine at {path} said nothing for 90 s and does not answer"
 
@@ -390,7 +388,7 @@ async def test_a_first_start_makes_up_for_nothing(path: Path, mock_clock: MockCl
     before = time.time_ns()
     engine = FakeEngine(path, [says()], {ID: ended_at(NOW - S)}, [ID])
     async with engine.listening(), running(source(path), Bus()):
-        mock_clock.jump(SETTLE)
+        await _jump(mock_clock, SETTLE)
         await trio.testing.wait_all_tasks_blocked(0.02)
     assert engine.asked == ["/events"]
     assert before <= engine.streams[0].since_ns <= time.time_ns()
@@ -419,7 +417,7 @@ async def test_an_end_that_the_engine_has_forgotten_is_found_at_its_container(
     engine = FakeEngine(path, [says()], {ID: ended_at(NOW - S)}, [ID])
     bus = Bus()
     async with engine.listening(), running(source(path), bus):
-        mock_clock.jump(SETTLE)
+        await _jump(mock_clock, SETTLE)
         row = (await bus.rows(2))[1]
     assert row.delivery_id == f"docker:{ID}:die:{NOW - S}"
     assert (row.event_type, row.conclusion, row.summary) == (
@@ -438,7 +436,7 @@ async def test_an_end_that_was_told_is_not_found_again(path: Path, mock_clock: M
     bus = Bus()
     async with engine.listening(), running(source(path), bus):
         await bus.rows(2)
-        mock_clock.jump(SETTLE)
+        await _jump(mock_clock, SETTLE)
         await _until(lambda: engine.asked.count(f"/containers/{ID}/json") == 2)
         await trio.testing.wait_all_tasks_blocked(0.05)
     assert keys()[1:] == [f"die:{NOW - S + 40_000_000}"]
@@ -459,7 +457,7 @@ async def test_an_end_that_was_found_is_not_told_again(path: Path, mock_clock: M
     bus = Bus()
     async with engine.listening(), running(source(path), bus):
         await bus.rows(2)
-        mock_clock.jump(SETTLE)
+        await _jump(mock_clock, SETTLE)
         await bus.rows(3)
         found.set()
         await bus.rows(4)
@@ -474,7 +472,7 @@ async def test_a_reconnection_finds_what_ended_meanwhile(path: Path, mock_clock:
         ended_ns = time.time_ns()
         engine.containers[ID], engine.ended = ended_at(ended_ns), [ID]
         async with running(docker, bus):
-            mock_clock.jump(SETTLE)
+            await _jump(mock_clock, SETTLE)
             await bus.rows(1)
     assert keys() == [f"die:{ended_ns}"]
 
@@ -486,6 +484,12 @@ def test_whether_an_end_has_a_row() -> None:
     assert not docker_rows.has_end(ID, NOW + 1)
     assert not docker_rows.has_end(ID, NOW - 5, NOW)
     assert not docker_rows.has_end(ID[:-1], 0)
+
+
+async def _jump(clock: MockClock, seconds: float) -> None:
+    """Let so much time pass, once everybody waits for it."""
+    await trio.testing.wait_all_tasks_blocked(0.02)
+    clock.jump(seconds)
 
 
 async def _until(probe: Any) -> None:

@@ -325,6 +325,8 @@ def test_an_end_takes_only_what_is_known_of_its_own_run(
         ({"exitCode": "0"}, Run(), True),
         ({"exitCode": "137"}, Run(T - S), True),
         ({"exitCode": "137"}, Run(T - S, oom=True), False),
+        ({"exitCode": "3"}, Run(T - S), False),
+        ({"exitCode": "3"}, Run(), True),
         ({}, Run(T - S), True),
     ],
 )
@@ -352,14 +354,18 @@ def test_an_end_that_nobody_told_of_has_the_key_of_its_moment() -> None:
 
 def test_containers_that_ended_long_ago_are_not_asked_about() -> None:
     told = [
-        ("a1", "Exited (0) About a minute ago"),
-        ("a2", "Exited (0) 47 hours ago"),
-        ("a3", "Exited (1) 2 days ago"),
-        ("a4", "Exited (1) 1 week ago"),
-        ("a5", ""),
-        ("a/6", ""),
+        ("a1", "exited", "Exited (0) About a minute ago"),
+        ("a2", "dead", "Exited (0) 47 hours ago"),
+        ("a3", "exited", "Exited (1) 2 days ago"),
+        ("a4", "exited", "Exited (1) 1 week ago"),
+        ("a5", "stopped", ""),
+        ("a/6", "exited", ""),
+        ("a7", "running", "Up 5 seconds"),
+        ("a8", ["exited"], ""),
     ]
-    body = json.dumps([*({"Id": container, "Status": status} for container, status in told), 5, {}]).encode()
+    body = json.dumps(
+        [*({"Id": container, "State": state, "Status": status} for container, state, status in told), 5, {}]
+    ).encode()
     assert read_ended(body, 10) == (["a1", "a2", "a5"], 0)
     assert read_ended(body, 2) == (["a1", "a2"], 1)
 

@@ -148,7 +148,7 @@ BUILT_IN = (
             "detail": "what it says behind that: healthy, the command of an exec",
             "exit_code": "of the container's first process",
             "signal": "the signal that an exit code of 128+n stands for, or that a kill sent, as in SIGKILL",
-            "oom_killed": "whether it was out of memory; absent where nobody can tell",
+            "oom_killed": "whether it was killed for want of memory; absent where nobody can tell",
             "duration_ms": "ms from start to exit",
             "labels": "its labels, a list of key=value, 64 at most",
             "compose_project": "project of compose",

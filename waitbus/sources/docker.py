@@ -256,7 +256,7 @@ class Session:
         """Write the ends since then that the engine does not remember as events, but its containers do."""
         await trio.sleep(SETTLE)
         try:
-            containers, more = read_ended(await self.engine.ended(), ASKED_MAX)
+            containers, more = read_ended(await self.engine.containers(), ASKED_MAX)
         except (ServiceMissing, InvalidValue) as error:
             log.warning("source docker: %s; containers that ended meanwhile may go untold", error.message)
             return

@@ -7,9 +7,8 @@ what docker and podman of any age understand.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -76,17 +75,16 @@ class Engine:
     async def events(self, since_ns: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """The stream of what happens to containers from `since_ns` (ns by the engine's clock) on, in pieces as they come."""
         params = {"since": f"{since_ns // 10**9}.{since_ns % 10**9:09d}", "filters": '{"type":["container"]}'}
-        async with self._asked("/events", params) as response, aclosing(response.aiter_raw()) as pieces:
+        async with self._asked("/events", params) as pieces:
             yield pieces
 
     async def inspect(self, container: str) -> bytes:
         """What the engine knows of a container, as JSON."""
         return await self._body(f"/containers/{container}/json")
 
-    async def ended(self) -> bytes:
-        """The containers that are not running any more, as JSON."""
-        filters = json.dumps({"status": ["exited", "dead"]})
-        return await self._body("/containers/json", {"all": "true", "filters": filters})
+    async def containers(self) -> bytes:
+        """All containers, in short, as JSON. No filter: podman has other states than docker, and refuses those it has not."""
+        return await self._body("/containers/json", {"all": "true"})
 
     async def answers(self) -> bool:
         """Whether it answers within 5 s."""
@@ -99,7 +97,7 @@ class Engine:
     async def _body(self, path: str, params: dict[str, str] | None = None) -> bytes:
         body = bytearray()
         with self.reading(), trio.fail_after(ANSWER_S):
-            async with self._asked(path, params) as response, aclosing(response.aiter_raw()) as pieces:
+            async with self._asked(path, params) as pieces:
                 async for piece in pieces:
                     body += piece
                     if len(body) > BODY_MAX:
@@ -107,17 +105,19 @@ class Engine:
         return bytes(body)
 
     @asynccontextmanager
-    async def _asked(self, path: str, params: dict[str, str] | None = None) -> AsyncIterator[httpx2.Response]:
+    async def _asked(self, path: str, params: dict[str, str] | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         with self.reading():
             request = self._client.build_request("GET", path, params=params)
             with trio.fail_after(ANSWER_S):
                 response = await self._client.send(request, stream=True)
+        pieces = response.aiter_raw()
         try:
             if response.status_code != 200:
                 raise self._missing(f"answers {path} with {response.status_code}")
-            yield response
+            yield pieces
         finally:
             await response.aclose()
+            await _end(pieces)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -129,13 +129,27 @@ class Engine:
         except trio.TooSlowError:
             raise self._missing(f"does not answer within {ANSWER_S:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise self._missing(f"cannot be called: {error or type(error).__name__}") from None
+            raise self._missing(f"cannot be called: {str(error) or type(error).__name__}") from None
 
     def _missing(self, what: str) -> ServiceMissing:
         return ServiceMissing(
             f"the container engine at {self.endpoint} {what}",
             hint="is it running, and may you use its socket? `docker ps` or `podman ps` tells",
         )
+
+
+async def _end(pieces: AsyncIterator[bytes]) -> None:
+    """Let a body whose connection is closed come to its end.
+
+    httpx2 nests generators, and closing the outermost leaves one to the garbage collector; a read that fails ends them all.
+    """
+    import httpx2
+
+    try:
+        async for _ in pieces:
+            pass
+    except (httpx2.HTTPError, httpx2.StreamError):
+        pass
 
 
 @asynccontextmanager
