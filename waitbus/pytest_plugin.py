@@ -314,7 +314,7 @@ class Reporter:
         nodeid = str(nodeid)
         if outcome in BAD and len(self.failures) < FAILURES_MAX and nodeid not in self.failures:
             self.failures.append(nodeid[:ID_MAX])
-        message = {"what": "test", "nodeid": nodeid[:ID_MAX], "outcome": outcome, "counts": self.counts}
+        message: dict[str, Any] = {"what": "test", "nodeid": nodeid[:ID_MAX], "outcome": outcome, "counts": self.counts}
         if len(nodeid) > ID_MAX:
             import hashlib
 
@@ -340,7 +340,7 @@ class Reporter:
         session = self.session
         stopped = getattr(session, "shouldfail", "") or getattr(session, "shouldstop", "")
         reason = self.reason or (stopped if isinstance(stopped, str) else "")
-        message = {
+        message: dict[str, Any] = {
             "what": what,
             "counts": self.counts,
             "duration_ms": max(0, round((self.clock() - self.begun) * 1000)),

@@ -40,7 +40,7 @@ def test_a_report_is_a_row_for_each_suite_and_each_failure(call: Call, log: Log,
     assert [line.split("  ", 1)[1] for line in done.out.splitlines()] == [
         "pytest_test  tests/test_auth.py::TestLogin::test_expiry  failure  16 min 40 s",
         "pytest_test  Outer$Inner::boots  failure",
-        "pytest_session  api  failure  1 failed, 1 error, 1 passed, 1 skipped, 1 xfailed in 16 min 40 s"
+        "pytest_session  api  failure  1 failed, 1 error, 1 passed, 1 skipped, 1 xfailed in 16 min 41 s"
         "  tests/test_auth.py::TestLogin::test_expiry",
         "pytest_session  empty  neutral",
     ]

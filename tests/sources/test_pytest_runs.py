@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from waitbus.wire import frame_of_row
 PASS = "def test_good(): pass\n"
 FAIL = "def test_bad(): assert 0\n"
 COUNTED = set(COUNTS)
+IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+pytestmark = pytest.mark.timeout(300)  # the first one of a run makes an environment
 Rows = list[dict[str, Any]]
 
 
@@ -36,17 +39,27 @@ def no_outer_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def environment(factory: pytest.TempPathFactory, name: str, *packages: str) -> Path:
+    """The folder of programs of a virtual environment with these packages, made once for all workers of a run."""
+    base = factory.getbasetemp()
+    place = (base.parent if IN_WORKER else base) / name
+    with open(f"{place}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "complete").exists():
+            assert run([sys.executable, "-m", "venv", "--clear", str(place)], timeout=120).code == 0
+            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            got = run([*pip, *packages], timeout=300)
+            assert got.code == 0, got
+            (place / "complete").touch()
+    return place / "bin"
+
+
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Python of an environment with pytest and xdist, and no waitbus."""
-    place = tmp_path_factory.mktemp("bare")
-    made = run([sys.executable, "-m", "venv", str(place)], timeout=120)
-    assert made.code == 0, made
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    got = run([*pip, "pytest>=7", "pytest-xdist"], timeout=300)
-    assert got.code == 0, got
-    assert run([str(place / "bin" / "python"), "-c", "import waitbus"], cwd="/").code == 1
-    return str(place / "bin" / "python")
+    python = environment(tmp_path_factory, "bare", "pytest>=7", "pytest-xdist") / "python"
+    assert run([str(python), "-c", "import waitbus"], cwd="/").code == 1
+    return str(python)
 
 
 @pytest.fixture
@@ -389,12 +402,7 @@ def test_through_another_program_in_python_that_hands_down_no_descriptor(bare: s
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of tox, nox and uv."""
-    place = tmp_path_factory.mktemp("tools")
-    assert run([sys.executable, "-m", "venv", str(place)], timeout=120).code == 0
-    pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    got = run([*pip, "tox>=4.12", "nox", "uv"], timeout=300)
-    assert got.code == 0, got
-    return place / "bin"
+    return environment(tmp_path_factory, "tools", "tox>=4.12", "nox", "uv")
 
 
 TOX_INI = "[testenv]\npackage = skip\npass_env = PY\nallowlist_externals = *\ncommands = {env:PY} -m pytest -q\n"

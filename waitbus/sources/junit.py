@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 from xml.parsers import expat
 
 import attrs
@@ -58,7 +59,13 @@ def rows(data: bytes, *, what: str, source: str = "pytest", owner: str = "local"
 def _rows(suite: _Suite, source: str, owner: str, repo: str) -> Iterator[EventInsert]:
     session = suite.digest.hexdigest()[:16]
     name = (suite.name or source)[:OWNER_MAX]
-    common = {"source": source, "owner": owner, "repo": repo or name, "workflow_name": name, "status": "completed"}
+    common: dict[str, Any] = {
+        "source": source,
+        "owner": owner,
+        "repo": repo or name,
+        "workflow_name": name,
+        "status": "completed",
+    }
     at = _received_at(suite)
     for nodeid, outcome, seconds in suite.bad:
         yield EventInsert(

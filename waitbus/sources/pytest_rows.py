@@ -84,7 +84,7 @@ class Session:
         self._over = True
         if self._ending is not None:
             return [self._end(self._ending)]
-        last = {"reason": how or "pytest ended without a word", "first_failures": self._failures}
+        last: dict[str, Any] = {"reason": how or "pytest ended without a word", "first_failures": self._failures}
         if exit_status is not None:
             last["exit_status"] = exit_status
         return [self._end({**last, "duration_ms": round((time.monotonic() - self.began) * 1000)})]
