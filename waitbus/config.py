@@ -112,7 +112,9 @@ class Config:
     sources: dict[str, dict[str, Any]] = attrs.field(
         factory=dict, metadata=_about("Settings of sources, a table for each: [sources.NAME].")
     )
-    plugins: dict[str, Any] = attrs.field(factory=dict, metadata=_about("How plugins are trusted."))
+    plugins: dict[str, Any] = attrs.field(
+        factory=dict, metadata=_about("Which plugins are used, and how they are trusted: autoload, allow, deny, trust.")
+    )
     mcp: dict[str, Any] = attrs.field(factory=dict, metadata=_about("Settings of the MCP server."))
     prometheus: dict[str, Any] = attrs.field(factory=dict, metadata=_about("Settings of the metrics page."))
 

@@ -110,3 +110,30 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_is_kept(call: Call, in
     assert aside.read_bytes() == damaged
     assert call("allowlist", "repair").err.endswith("plugins.toml is in order\n")
     schemas.checked("allowlist-repair", call("allowlist", "repair", "--json").out)
+
+
+def test_what_is_wrong_with_a_plugin_is_said_where_sources_are_looked_at(
+    call: Call, home: Path, info: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (info.parent / "waitbus_timer" / "run.py").write_text("import os\n")
+    said = "plugin 'timer' of waitbus-timer 1.0 is not used: waitbus_timer/run.py is not the file that was installed"
+    assert f"warning: {said} (install waitbus-timer anew, or remove it)\n" in call("source", "list").err
+    done = call("source", "show", "timer")
+    assert (done.code, done.err.splitlines()) == (
+        2,
+        [f"error: {said}", "hint: install waitbus-timer anew, or remove it"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[plugins]\ndney = []\n", "c.toml:1: unknown key 'plugins.dney'"),
+        ('[sources.x]\ncommand = "a b"\n', "c.toml:1: sources.x.command: 'a b' is no list of words"),
+        ('[sources.x]\ncommand = ["a"]\nenabled = true\n', ""),
+    ],
+)
+def test_a_file_that_is_not_in_force_is_judged_too(call: Call, home: Path, text: str, said: str) -> None:
+    (home / "c.toml").write_text(text)
+    done = call("config", "validate", str(home / "c.toml"))
+    assert (done.code, said in done.err) == (2 if said else 0, True), done

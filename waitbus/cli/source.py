@@ -11,7 +11,7 @@ from waitbus.errors import EXIT_UNAVAILABLE
 from waitbus.ops.source_facts import example_frame, facts
 from waitbus.ops.sources_page import RULES, toml_value, wait_lines
 from waitbus.render import clip, line, neutral
-from waitbus.sources import known_sources
+from waitbus.sources import index, known_sources, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,6 +43,8 @@ def source_list(as_json: bool) -> None:
     `in waits`: a wait that needs it runs it by itself. `comes in`: nothing is run for it.
     """
     rows = _rows()
+    for _, message, hint in index.refusals():
+        output.warn(f"{message} ({hint})")
     if as_json:
         for row in rows:
             output.record(row, flush=False)
@@ -122,6 +124,8 @@ def known(name: str) -> SourceSpec:
     specs = known_sources()
     if name in specs:
         return specs[name]
+    if refused := refusal(name):
+        raise Usage(refused[0], hint=refused[1])
     meant = near(name, specs)
     listing = "`waitbus source list` lists them"
     raise Usage(f"no source {name!r} is known here", hint=f"did you mean {meant!r}? {listing}" if meant else listing)

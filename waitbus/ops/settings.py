@@ -13,6 +13,7 @@ from waitbus.errors import ConfigError, SourceUnavailable
 from waitbus.ops.config_schema import plain
 from waitbus.sources import known_sources, loading
 from waitbus.sources.plugins import TheirSettings
+from waitbus.sources.policy import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +53,17 @@ def judge(path: Path) -> Judgement:
     wrong = problems({key: value for key, value in values.items() if key not in OF_OLD})
     tables = values.get("sources")
     wrong += loading.problems(tables) if isinstance(tables, dict) else []
+    wrong += _of_plugins(values.get("plugins"))
     text = path.read_text(encoding="utf-8")
     return Judgement(path, True, tuple(Finding(one, line_of(text, one.place)) for one in wrong), of_old)
+
+
+def _of_plugins(table: object) -> list[Problem]:
+    try:
+        _ = policy(table, {}) if isinstance(table, dict) else None
+    except ConfigError as error:
+        return [Problem("plugins", error.message, error.hint)]
+    return []
 
 
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?")

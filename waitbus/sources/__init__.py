@@ -41,8 +41,19 @@ def source(name: str) -> SourceSpec:
     """
     specs = known_sources()
     if name not in specs:
-        raise UnknownSource(f"no source {name!r} is known here", hint=f"known are {' '.join(specs)}")
+        message, hint = refusal(name) or (f"no source {name!r} is known here", f"known are {' '.join(specs)}")
+        raise UnknownSource(message, hint=hint)
     return specs[name]
+
+
+def refusal(name: str) -> tuple[str, str] | None:
+    """What is wrong with the plugin or the table that was to bring the source, and what to do; None where nothing was."""
+    from waitbus.sources import index
+
+    try:
+        return next(((message, hint) for refused, message, hint in index.refusals() if refused == name), None)
+    except WaitbusError:
+        return None
 
 
 def register_source(spec: SourceSpec) -> None:

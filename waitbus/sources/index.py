@@ -50,6 +50,11 @@ def specs() -> dict[str, SourceSpec]:
     return {name: declaration.read(row["spec"]) for name, row in index()["sources"].items()}
 
 
+def refusals() -> list[tuple[str, str, str]]:
+    """(name, message, hint) of every plugin and table that was not taken in; the name is empty where all are concerned."""
+    return [(row["name"], row["message"], row["hint"]) for row in index()["refused"]]
+
+
 def is_theirs(spec: SourceSpec) -> bool:
     """Whether a plugin or the configuration brings the source, so that its code is imported in no process of ours."""
     if spec in builtin.BUILT_IN:

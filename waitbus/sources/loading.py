@@ -9,7 +9,7 @@ import attrs
 
 from waitbus.config import Problem, table_of
 from waitbus.errors import ConfigError, SourceUnavailable
-from waitbus.sources import known_sources
+from waitbus.sources import known_sources, refusal
 from waitbus.sources.contract import SourceSettings
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def configured(tables: Mapping[str, Mapping[str, Any]]) -> list[Configured]:
 def _configured(name: str, table: Mapping[str, Any]) -> Configured | None:
     if not is_enabled(table):
         return None
-    spec = known_sources().get(name)
-    if spec is None:
-        return Configured(name, wrong=(_unknown(name),))
+    spec = _spec(name, table)
+    if isinstance(spec, Problem):
+        return Configured(name, wrong=(spec,))
     settings, wrong = _settings(spec, table)
     return Configured(name, spec, settings, tuple(wrong))
 
@@ -156,8 +156,8 @@ def problems(tables: Mapping[str, Any]) -> list[Problem]:
     for name, table in tables.items():
         if not isinstance(table, dict):
             continue  # said by whoever read the file
-        spec = known_sources().get(name)
-        found += [_unknown(name)] if spec is None else _settings(spec, table)[1]
+        spec = _spec(name, table)
+        found += [spec] if isinstance(spec, Problem) else _settings(spec, table)[1]
     return found
 
 
@@ -196,7 +196,25 @@ def _settings(spec: SourceSpec, table: Mapping[str, Any]) -> tuple[SourceSetting
         ]
 
 
+def _spec(name: str, table: Mapping[str, Any]) -> SourceSpec | Problem:
+    """The declaration for a table; that of a command source is the table itself, which may be in a file that is not in force."""
+    spec = known_sources().get(name)
+    if spec is not None or "command" not in table:
+        return spec or _unknown(name)
+    from waitbus.sources.command import command_table
+
+    try:
+        return command_table(name, table).spec()
+    except ConfigError as error:
+        return Problem(f"sources.{name}", error.message, error.hint)
+
+
 def _unknown(name: str) -> Problem:
+    if refused := refusal(name):
+        message, hint = refused
+        return Problem(
+            f"sources.{name}", message if message.startswith("sources.") else f"sources.{name}: {message}", hint
+        )
     import difflib
 
     near = difflib.get_close_matches(name, known_sources(), 1)
