@@ -36,15 +36,27 @@ SHOWN = """\
    process_exited  build  failure  exit 2 after TIME  sh -c 'exit 2'
    run ended with 2, the command's own exit code; wait with 1: no
 
-3. 100 messages from one process into the hands of another, timed by both, and again through `waitbus serve`.
+3. A file changes.
+   $ waitbus wait --source fs --root src --glob '*.py' &
+   $ echo 'PRICE = 42' > src/models.py
+   fs_change  src/models.py  created
+   nothing else watches that folder: wait did so itself, for as long as it waited
+
+4. A test fails.
+   $ waitbus wait pytest_session --source pytest &
+   $ waitbus run --name tests -- python -m pytest shop/test_price.py
+   pytest_session  shop  failure  1 failed, 1 passed in TIME  test_price.py::Price::test_discount
+   run ended with 1, as the tests did, and so did wait: no
+
+5. 100 messages from one process into the hands of another, timed by both, and again through `waitbus serve`.
    each reading the log   TIME median, TIME at worst
    through the daemon     TIME median, TIME at worst
 
-4. The daemon is killed in the middle of it.
+6. The daemon is killed in the middle of it.
    $ kill -9 (the daemon)
    100 of 100 messages arrived, in order, none twice: the receiver went on by the log
 
-5. Who comes late asks since when.
+7. Who comes late asks since when.
    $ C=$(waitbus cursor); ./deploy.sh; waitbus wait deploy_finished --since "$C"
    deploy_finished  success  env=staging
    it was over before wait began, and wait answered all the same

@@ -1,10 +1,12 @@
-"""`waitbus demo`: five acts, each with real processes, each a test of what it shows. Every time was taken between two of them."""
+"""`waitbus demo`: seven acts, each with real processes, each a test of what it shows. Every time was taken between two of them."""
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 
 MESSAGES = 100
 PLAYERS = "waitbus.ops.demo_players"
+TEST = """import unittest
+
+class Price(unittest.TestCase):
+    def test_discount(self):
+        self.assertEqual(42 * 0.9, 38)
+
+    def test_price(self):
+        self.assertEqual(42, 42)
+"""
+"""For pytest where it is installed, else for unittest, which always is."""
 DEPLOY = ("emit", "deploy_finished", "--conclusion", "success", "--field", "env=staging")
 
 
@@ -38,6 +50,8 @@ def acts(stage: Stage) -> Iterator[Act]:
     """
     yield wait_and_emit(stage)
     yield a_command_that_fails(stage)
+    yield a_file_that_changes(stage)
+    yield a_test_that_fails(stage)
     by_log = messages(stage, "log")
     daemon = stage.start("serve")
     stage.hear(daemon, "serving")
@@ -77,6 +91,41 @@ def a_command_that_fails(stage: Stage) -> Act:
         "run ended with 2, the command's own exit code; wait with 1: no",
     )
     return Act("run", "A command fails, and whoever waits for it knows.", lines, {"event": event, "run": 2, "wait": 1})
+
+
+def a_file_that_changes(stage: Stage) -> Act:
+    source = stage.folder / "src"
+    source.mkdir()
+    waiter = stage.start("wait", "--source", "fs", "--root", "src", "--glob", "*.py", "--timeout", "1m")
+    stage.hear(waiter, "armed")
+    (source / "models.py").write_text("PRICE = 42\n")
+    event = stage.end(waiter).strip()
+    lines = (
+        "$ waitbus wait --source fs --root src --glob '*.py' &",
+        "$ echo 'PRICE = 42' > src/models.py",
+        event,
+        "nothing else watches that folder: wait did so itself, for as long as it waited",
+    )
+    return Act("files", "A file changes.", lines, {"event": event, "wait": 0})
+
+
+def a_test_that_fails(stage: Stage) -> Act:
+    (stage.folder / "shop").mkdir()
+    (stage.folder / "shop/pytest.ini").write_text("[pytest]\n")
+    (stage.folder / "shop/test_price.py").write_text(TEST)
+    runner, source = ("pytest", "pytest") if find_spec("pytest") is not None else ("unittest", "process")
+    type_ = "pytest_session" if source == "pytest" else "process_exited"
+    waiter = stage.start("wait", type_, "--source", source, "--timeout", "1m")
+    stage.hear(waiter, "armed")
+    stage.call("run", "--name", "tests", "--", sys.executable, "-m", runner, "shop/test_price.py", expect=1)
+    event = stage.end(waiter, expect=1).strip().replace(sys.executable, "python")
+    lines = (
+        f"$ waitbus wait {type_} --source {source} &",
+        f"$ waitbus run --name tests -- python -m {runner} shop/test_price.py",
+        event,
+        "run ended with 1, as the tests did, and so did wait: no",
+    )
+    return Act("tests", "A test fails.", lines, {"event": event, "runner": runner, "run": 1, "wait": 1})
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Any, NoReturn, Self
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """s for whatever one process waits for of another."""
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
