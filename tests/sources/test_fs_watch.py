@@ -212,6 +212,23 @@ def test_a_repeated_overflow_is_one_walk(watch: RootWatch) -> None:
     assert [event.event_type for event in drained(watch)] == ["fs_overflow"] * 5
 
 
+def test_folders_that_were_moved_while_notifications_were_lost_are_watched_where_they_are(watch: RootWatch) -> None:
+    """The walk finds one of the two at its new place before it misses it at the old one."""
+    root = Path(watch.root)
+    for folder in ("p/a", "q/b"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "x").write_text("x")
+    list(drained(watch))
+    (root / "p" / "a").rename(root / "q" / "a")
+    (root / "q" / "b").rename(root / "p" / "b")
+    lose(watch)
+    list(drained(watch))
+    for folder in ("q/a", "p/b"):
+        (root / folder / "x").write_text("changed")
+    told = [(event.fields["action"], event.fields["relpath"]) for event in drained(watch)]
+    assert sorted(told) == [("modified", "p/b/x"), ("modified", "q/a/x")]
+
+
 def test_the_kernels_descriptors_are_given_back(home: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     watch = RootWatch(str(home), ANY)
