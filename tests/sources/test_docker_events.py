@@ -291,6 +291,7 @@ def test_what_an_inspection_tells() -> None:
 
 AGAIN = read_facts(inspected(Running=True, StartedAt="2025-11-29T09:00:00.2Z"))
 AGAIN_ENDED = read_facts(inspected(StartedAt="2025-11-29T09:00:00.2Z", FinishedAt="2025-11-29T09:00:01Z"))
+AT_ONCE = read_facts(inspected(StartedAt="2025-11-29T09:00:00.05Z"))
 STALE = read_facts(inspected(StartedAt="2025-11-29T08:59:59Z", FinishedAt="2025-11-29T08:00:00Z"))
 
 
@@ -307,6 +308,7 @@ STALE = read_facts(inspected(StartedAt="2025-11-29T08:59:59Z", FinishedAt="2025-
         (Run(), AGAIN, {}, None, None, None),
         (Run(), AGAIN_ENDED, {}, None, None, None),
         (Run(), STALE, {}, None, None, None),
+        (Run(), AT_ONCE, {}, True, 0, T - S // 10),
         (Run(T + S), None, {}, None, 0, T + S),
     ],
 )
