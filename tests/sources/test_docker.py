@@ -23,8 +23,9 @@ from waitbus.events import EventInsert, Row
 from waitbus.paths import log_path
 from waitbus.producer import emit_all
 from waitbus.sources import docker_rows
-from waitbus.sources.docker import OVERLAP_NS, SETTLE, SILENCE, DockerSettings, DockerSource
+from waitbus.sources.docker import DockerSettings, DockerSource
 from waitbus.sources.docker_events import End, exit_row
+from waitbus.sources.docker_session import OVERLAP_NS, SETTLE, SILENCE
 from waitbus.sources.docker_stream import ANSWER_S, LINE_MAX
 from waitbus.sources.supervision import Supervised
 from waitbus.store import Log

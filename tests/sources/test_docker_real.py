@@ -133,7 +133,7 @@ async def test_what_was_told_and_what_is_found_are_one_row(real: RealEngine, mon
             looked.set()
         return known
 
-    monkeypatch.setattr("waitbus.sources.docker._has_end", has_end)
+    monkeypatch.setattr("waitbus.sources.docker_session._has_end", has_end)
     async with running(source(real.socket), Bus()):
         with trio.fail_after(20):
             await looked.wait()
@@ -157,7 +157,7 @@ def test_a_waiter_of_another_process_is_woken_by_each_exit(
             heard.setdefault(message.time_ns, time.time_ns())
         return message
 
-    monkeypatch.setattr("waitbus.sources.docker.read_message", read)
+    monkeypatch.setattr("waitbus.sources.docker_session.read_message", read)
     waiter = spawn(program=(support.PYTHON, "-c", WAITER, str(scaled)))
     assert waiter.stdout is not None
     support.read_until(waiter.stdout, "armed")
