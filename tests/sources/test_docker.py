@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests import support
 from tests.sources.fake_engine import FakeEngine, Stream, says
 from tests.sources.test_docker_events import ID, S, T, inspected, line
 from waitbus.config import Seconds
@@ -21,8 +23,9 @@ from waitbus.events import EventInsert, Row
 from waitbus.paths import log_path
 from waitbus.producer import emit_all
 from waitbus.sources import docker_rows
-from waitbus.sources.docker import OVERLAP_NS, SETTLE, SILENCE, DockerSettings, DockerSource
+from waitbus.sources.docker import DockerSettings, DockerSource
 from waitbus.sources.docker_events import End, exit_row
+from waitbus.sources.docker_session import OVERLAP_NS, SETTLE, SILENCE
 from waitbus.sources.docker_stream import ANSWER_S, LINE_MAX
 from waitbus.sources.supervision import Supervised
 from waitbus.store import Log
@@ -166,6 +169,11 @@ async def test_two_watchers_of_one_engine_make_one_row(path: Path) -> None:
         await first.rows(3)
         await second.rows(3)
     assert keys() == [f"start:{NOW}", f"die:{NOW + 1}", f"destroy:{NOW + 2}"]
+
+
+def test_nobody_pays_for_the_http_client_but_who_calls_an_engine() -> None:
+    code = "import sys, waitbus.sources.docker; print(sorted({'httpx2', 'httpcore2', 'h11'} & {*sys.modules}))"
+    assert support.run([support.PYTHON, "-c", code]).out == "[]\n"
 
 
 # -- garbage -----------------------------------------------------------------------------------------------------------
@@ -368,8 +376,6 @@ async def test_cancelled_it_leaves_at_once(path: Path) -> None:
 
 
 def _of(body: bytes) -> dict[str, Any]:
-    import json
-
     return dict(json.loads(body))
 
 

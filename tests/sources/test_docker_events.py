@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from waitbus.document import Document
 from waitbus.errors import InvalidValue
+from waitbus.events import EventInsert
 from waitbus.predicate import Predicate
+from waitbus.sources import source as declared
+from waitbus.sources.docker import DockerSettings, DockerSource
 from waitbus.sources.docker_events import (
     LABELS_MAX,
     TEXT_MAX,
@@ -207,6 +210,21 @@ def test_a_row_of_any_other_action(action: str, attributes: dict[str, str], fiel
     assert row.fields == {"name": "db", "workflow_name": "db", "container_id": ID, "image": "postgres:16", **fields}
 
 
+def test_the_declaration_tells_all_of_it() -> None:
+    spec = declared("docker")
+    assert spec.implementation == f"{DockerSource.__module__}:{DockerSource.__name__}"
+    assert spec.settings == f"{DockerSettings.__module__}:{DockerSettings.__name__}"
+    rows = [
+        exit_row(end_of(message(attributes={"exitCode": "137", "a": "b"}), Run(T - S, oom=True), None)),
+        other_row(message("health_status: healthy"), 5),
+        other_row(message("kill", attributes={"signal": "9"})),
+    ]
+    for fields in (spec.example["fields"], *(row.fields for row in rows)):
+        assert fields.keys() <= spec.fields.keys()
+    shown = EventInsert(source="docker", **spec.example)
+    assert all(Predicate.parse(term).matches(Document.of_insert(shown)) for term in spec.matches)
+
+
 def test_texts_and_labels_have_limits() -> None:
     hostile = {f"label{number}\x1b[31m": "v" * 5000 for number in range(1000)}
     row = exit_row(end_of(message(attributes={**hostile, "name": "n" * 5000, "exitCode": "0"}), Run(), None))
@@ -291,6 +309,7 @@ def test_what_an_inspection_tells() -> None:
 
 AGAIN = read_facts(inspected(Running=True, StartedAt="2025-11-29T09:00:00.2Z"))
 AGAIN_ENDED = read_facts(inspected(StartedAt="2025-11-29T09:00:00.2Z", FinishedAt="2025-11-29T09:00:01Z"))
+AT_ONCE = read_facts(inspected(StartedAt="2025-11-29T09:00:00.05Z"))
 STALE = read_facts(inspected(StartedAt="2025-11-29T08:59:59Z", FinishedAt="2025-11-29T08:00:00Z"))
 
 
@@ -307,6 +326,7 @@ STALE = read_facts(inspected(StartedAt="2025-11-29T08:59:59Z", FinishedAt="2025-
         (Run(), AGAIN, {}, None, None, None),
         (Run(), AGAIN_ENDED, {}, None, None, None),
         (Run(), STALE, {}, None, None, None),
+        (Run(), AT_ONCE, {}, True, 0, T - S // 10),
         (Run(T + S), None, {}, None, 0, T + S),
     ],
 )

@@ -133,7 +133,7 @@ async def test_what_was_told_and_what_is_found_are_one_row(real: RealEngine, mon
             looked.set()
         return known
 
-    monkeypatch.setattr("waitbus.sources.docker._has_end", has_end)
+    monkeypatch.setattr("waitbus.sources.docker_session._has_end", has_end)
     async with running(source(real.socket), Bus()):
         with trio.fail_after(20):
             await looked.wait()
@@ -142,7 +142,7 @@ async def test_what_was_told_and_what_is_found_are_one_row(real: RealEngine, mon
 
 
 @pytest.mark.scaled(usual=5, full=50)
-async def test_a_waiter_of_another_process_is_woken_by_each_exit(
+def test_a_waiter_of_another_process_is_woken_by_each_exit(
     real: RealEngine, spawn: Callable[..., subprocess.Popen[str]], scaled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prints how long after the engine's own timestamp the waiter was awake, and how much of that is ours; `-rP` shows it.
@@ -157,20 +157,24 @@ async def test_a_waiter_of_another_process_is_woken_by_each_exit(
             heard.setdefault(message.time_ns, time.time_ns())
         return message
 
-    monkeypatch.setattr("waitbus.sources.docker.read_message", read)
+    monkeypatch.setattr("waitbus.sources.docker_session.read_message", read)
     waiter = spawn(program=(support.PYTHON, "-c", WAITER, str(scaled)))
     assert waiter.stdout is not None
-    await trio.to_thread.run_sync(support.read_until, waiter.stdout, "armed")
-    bus = Bus()
-    async with running(source(real.socket), bus):
-        for number in range(scaled):
-            await engine_run(real, f"exit{number}", f"exit {number % 2}")
-            await until_exits(bus, number + 1)
-    told, _ = await trio.to_thread.run_sync(lambda: waiter.communicate(timeout=20))
+    support.read_until(waiter.stdout, "armed")
+    trio.run(exit_after_exit, real, scaled)  # by itself: fifty of them may take longer than a test of trio's may
+    told, _ = waiter.communicate(timeout=20)
     pairs = [tuple(map(int, text.split())) for text in told.splitlines()]
     assert len(pairs) == scaled
     _print("woken after the engine's timestamp", [awake - at for at, awake in pairs])
     _print("woken after the engine said it", [awake - heard[at] for at, awake in pairs])
+
+
+async def exit_after_exit(real: RealEngine, count: int) -> None:
+    bus = Bus()
+    async with running(source(real.socket), bus):
+        for number in range(count):
+            await engine_run(real, f"exit{number}", f"exit {number % 2}")
+            await until_exits(bus, number + 1)
 
 
 def _print(what: str, took: list[int]) -> None:

@@ -23,6 +23,9 @@ _OLD = re.compile(r"\b(?:days|weeks?|months?|years?) ago")
 
 _ENDED = frozenset({"exited", "dead", "stopped"})
 
+AT_ONCE = 10**9
+"""ns between an end and the start that is noted after it, at most: for more the end is that of a run before."""
+
 SIGKILLED = 137
 """The exit code of a container whose first process was killed, as the kernel does for want of memory."""
 
@@ -44,8 +47,13 @@ class Facts:
 
     @property
     def has_ended(self) -> bool:
-        """Whether what is told is told of a run that is over: an engine that is restarted may have begun the next one."""
-        return not self.running and self.finished_ns is not None and (self.started_ns or 0) <= self.finished_ns
+        """Whether what is told is told of a run that is over: an engine that is restarted may have begun the next one.
+
+        What ends at once may have ended before its engine notes that it has started.
+        """
+        return (
+            not self.running and self.finished_ns is not None and (self.started_ns or 0) <= self.finished_ns + AT_ONCE
+        )
 
     @property
     def ran_ms(self) -> int | None:
