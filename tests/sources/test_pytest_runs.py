@@ -339,9 +339,10 @@ def test_clock(monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: 4_000_000_000_000_000_000)
     monkeypatch.setenv("WAITBUS_STATE_DIR", "/nowhere")
     assert 0
-def test_below(tmp_path):
-    (tmp_path / "test_b.py").write_text("def test_inner(): assert 0")
-    done = subprocess.run([sys.executable, "-m", "pytest", str(tmp_path)], stdout=subprocess.DEVNULL)
+def test_below():
+    os.mkdir("inner")
+    open("inner/test_b.py", "w").write("def test_inner(): assert 0")
+    done = subprocess.run([sys.executable, "-m", "pytest", "inner"], stdout=subprocess.DEVNULL)
     assert done.returncode == 1
     assert os.environ["WAITBUS_PYTEST"] == "0"
 def test_fork():
@@ -349,8 +350,7 @@ def test_fork():
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
 """
-    write(api, test_a=nosy, conftest="import os\ndef pytest_unconfigure(config):\n"
-          "    config.add_cleanup(lambda: print('left', os.environ.get('WAITBUS_PYTEST')))\n")  # fmt: skip
+    write(api, test_a=nosy)
     done = run([PYTHON, "-m", "pytest", "-s"], cwd=api, env={"WAITBUS_PYTEST": "1"})
     test, session = told(log)
     assert (done.code, test["nodeid"], counts(session)) == (1, "test_a.py::test_clock", {"passed": 3, "failed": 1})
