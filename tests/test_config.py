@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from waitbus import EventInsert, config, emit
 from waitbus.config import Config, RetentionTable, load, problems
-from waitbus.errors import ConfigError
+from waitbus.errors import ConfigError, InvalidValue
 
 DAY = 86400.0
 
@@ -225,3 +225,76 @@ def test_no_table_gets_another_error_than_a_typed_one(table: dict[str, Any]) -> 
         config.structured(table, "file")
     assert caught.value.hint
     assert all(one.message and one.hint for one in found)
+
+
+# -- tables of others --------------------------------------------------------------------------------------------------
+
+
+def _not_negative(_: object, __: object, value: float) -> None:
+    if value < 0:
+        raise InvalidValue("below nothing", hint="write more")
+
+
+@attrs.frozen(kw_only=True)
+class Everything:
+    """A setting of each kind that a source may have."""
+
+    needed: str = attrs.field(metadata={"about": "What it needs."})
+    flag: bool = False
+    whole: int = 0
+    whole_or_none: int | None = None
+    text_or_none: str | None = None
+    texts: tuple[str, ...] = ()
+    words: dict[str, str] = attrs.field(factory=dict)
+    wait: config.Seconds = attrs.field(default=config.Seconds(1.0))
+    pause: config.Seconds = attrs.field(default=config.Seconds(1.0), validator=_not_negative)
+    mode: str = attrs.field(default="fast", validator=attrs.validators.in_(("fast", "slow")))
+    odd: set[int] = attrs.field(factory=set)
+
+
+OTHERS: list[tuple[dict[str, Any], Any]] = [
+    ({"flag": True}, True),
+    ({"whole": 3}, 3),
+    ({"whole_or_none": "none"}, None),
+    ({"text_or_none": "a"}, "a"),
+    ({"text_or_none": "none"}, None),
+    ({"texts": ["a", "b"]}, ("a", "b")),
+    ({"texts": "a"}, ("a",)),
+    ({"words": {"a": "b"}}, {"a": "b"}),
+    ({"wait": "2m"}, 120.0),
+    ({"pause": 0}, 0.0),
+    ({"pause": "0s"}, 0.0),
+    ({"mode": "SLOW"}, "slow"),
+]
+
+
+@pytest.mark.parametrize(("given_", "value"), OTHERS, ids=[str(row[0]) for row in OTHERS])
+def test_a_setting_of_each_kind_is_read(given_: dict[str, Any], value: Any) -> None:
+    found: list[config.Problem] = []
+    made = config.table_of(Everything, {"needed": "x", **given_}, "sources.x", found)
+    assert (getattr(made, next(iter(given_))), found) == (value, [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flag": "true"}, {"flag": 1}, {"whole": 1.5}, {"whole": True}, {"whole": "1"}, {"whole_or_none": "no"},
+        {"text_or_none": 3}, {"texts": [1]}, {"texts": {}}, {"texts": 1}, {"words": {"a": 1}}, {"words": []},
+        {"wait": 0}, {"wait": "none"}, {"pause": -1}, {"pause": False}, {"mode": "medium"}, {"odd": 3}, {"needed": []},
+        {"needed": "x", "nothing": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_setting_of_each_kind_is_refused_with_its_place(wrong: dict[str, Any]) -> None:
+    found: list[config.Problem] = []
+    assert config.table_of(Everything, {"needed": "x", **wrong}, "sources.x", found) is None
+    (problem,) = found
+    assert problem.place == f"sources.x.{list(wrong)[-1]}"
+    assert problem.place in problem.message
+    assert problem.hint
+
+
+def test_a_setting_that_is_needed_is_missed() -> None:
+    found: list[config.Problem] = []
+    assert config.table_of(Everything, {}, "sources.x", found) is None
+    assert found == [("sources.x.needed", "sources.x.needed is not given", "write needed = ..., what it needs")]

@@ -15,7 +15,11 @@ from tests import schemas, support
 from tests.logs import tell
 from tests.schemas import checked
 from waitbus.cli import begun, spelling
+from waitbus.cli.asking import Asked
+from waitbus.cli.telling import Teller
+from waitbus.client.start import Start
 from waitbus.events import EventInsert, parse_event_id
+from waitbus.predicate import Predicate
 from waitbus.producer import emit_batch
 from waitbus.sources import known_sources
 
@@ -594,3 +598,41 @@ def test_without_proc_it_begins_now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(begun, "_span_s", lambda: None)
     monkeypatch.setattr(time, "time_ns", lambda: 10**18)
     assert begun.begun_ns() == 10**18
+
+
+# -- sources that are down ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--source", "docker"), ["docker"]),
+        (("--source", "docker", "--source", "fs"), ["docker", "fs"]),
+        (("--all-of", "docker:name=db", "--fail-on", "fs:name=x"), ["docker", "fs"]),
+        (("--source", "agent"), []),
+        (("--match", "env=staging"), []),
+    ],
+    ids=str,
+)
+def test_a_source_that_is_down_is_told_when_the_wait_begins(
+    call: Call, words: tuple[str, ...], said: list[str]
+) -> None:
+    """By the log, daemon or not; once, and not what was so in between."""
+    tell("source_down", "waitbus", fields={"name": "docker", "reason": "the engine is gone"})
+    tell("source_down", "waitbus", fields={"name": "fs", "reason": "a first reason"})
+    tell("source_up", "waitbus", fields={"name": "fs"})
+    tell("source_down", "waitbus", fields={"name": "fs", "reason": "the root is gone"})
+    tell("source_down", "waitbus", fields={"name": "pytest", "reason": "never mind"})
+    result = call("wait", *words, *PAST, "--timeout", "50ms")
+    warnings = [line for line in result.err.splitlines() if "waiting on" in line]
+    reasons = {"docker": "the engine is gone", "fs": "the root is gone"}
+    assert warnings == [f"warning: {name} is down: {reasons[name]}; waiting on" for name in said]
+    assert result.code == 124
+
+
+def test_of_a_source_that_the_wait_runs_itself_nothing_is_told_from_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    teller = Teller(Asked(predicate=Predicate.parse(source="fs"), start=Start()), "text")
+    teller.embedded = frozenset({"fs"})
+    for name in ("fs", "docker"):
+        teller.health(name, "the daemon was stopped")
+    assert capsys.readouterr().err == "warning: docker is down: the daemon was stopped; waiting on\n"

@@ -57,10 +57,13 @@ def test_what_cannot_be_loaded_is_said_with_its_remedy(given: dict[str, str], sa
     assert caught.value.exit_code == 69
 
 
-def test_a_module_that_fails_when_it_is_imported_is_the_sources_fault(tmp_path: Any, monkeypatch: Any) -> None:
-    (tmp_path / "broken_source.py").write_text("1 / 0\n")
+@pytest.mark.parametrize(("text", "said"), [("1 / 0", "division by zero"), ("raise SystemExit(3)", "3")])
+def test_a_module_that_fails_when_it_is_imported_is_the_sources_fault(
+    tmp_path: Any, monkeypatch: Any, text: str, said: str
+) -> None:
+    (tmp_path / "broken_source.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SourceUnavailable, match="cannot be loaded: division by zero"):
+    with pytest.raises(SourceUnavailable, match=f"cannot be loaded: {said}"):
         load(spec(implementation="broken_source:X", settings=""))
 
 

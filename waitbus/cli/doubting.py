@@ -54,7 +54,7 @@ def of_health(sources: frozenset[str], session: Session) -> dict[str, str]:
         return {}
     nothing: dict[str, str] = {}
     down = _ask(session, seen.sources_down, nothing)
-    return {name: reason for name, reason in down.items() if name in sources}
+    return {name: reason for name, reason in sorted(down.items()) if name in sources}
 
 
 def of_delivery(asked: Asked, session: Session) -> str:

@@ -190,16 +190,17 @@ def source_verify(name: str, as_json: bool) -> int:
 
 # -- run ---------------------------------------------------------------------------------------------------------------
 
-CAN_RUN = bool(known_sources()["fs"].implementation)
-
-
-@source.command(
-    "run",
-    examples=[
-        ("timeout -s INT 3 waitbus source run fs", 124 if CAN_RUN else 2),
-        ("timeout --preserve-status -s INT 3 waitbus source run fs --set roots=. --json", 130 if CAN_RUN else 2),
-    ],
+RUN_EXAMPLES = (
+    [
+        ("timeout --preserve-status -s INT 3 waitbus source run fs --set roots=.", 130),
+        ("timeout -s INT 3 waitbus source run fs --set roots=. --set recursive=false --json", 124),
+    ]
+    if known_sources()["fs"].implementation
+    else [("waitbus source run fs --set roots=.", 2), ("waitbus source run fs --json", 2)]
 )
+
+
+@source.command("run", examples=RUN_EXAMPLES)
 @NAME
 @option(
     "--set",

@@ -85,7 +85,7 @@ def make(spec: SourceSpec, settings: SourceSettings) -> Source:
     _, kind = load(spec)
     try:
         made: Source = kind(settings)  # type: ignore[call-arg]
-    except Exception as error:  # the boundary: a source's own code, whatever it does, is that source's fault alone
+    except (Exception, SystemExit) as error:  # the boundary: whatever a source's code does is that source's fault alone
         raise _refusal(spec, f"cannot be made: {_said(error)}", error) from error
     return made
 
@@ -106,11 +106,11 @@ def _class(spec: SourceSpec, place: str, what: str) -> Any:
         raise SourceUnavailable(f"source {spec.name}: {what} {place!r} is not of its form", hint="write module:Class")
     try:
         return getattr(import_module(module), name)
-    except Exception as error:  # an import runs whatever stands in the module
+    except (Exception, SystemExit) as error:  # an import runs whatever stands in the module
         raise _refusal(spec, f"cannot be loaded: {_said(error)}", error) from error
 
 
-def _refusal(spec: SourceSpec, what: str, error: Exception) -> SourceUnavailable:
+def _refusal(spec: SourceSpec, what: str, error: BaseException) -> SourceUnavailable:
     missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
     own_hint = getattr(error, "hint", "")
     if missing:
@@ -120,7 +120,7 @@ def _refusal(spec: SourceSpec, what: str, error: Exception) -> SourceUnavailable
     return SourceUnavailable(f"source {spec.name} {what}", hint=hint)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return getattr(error, "message", "") or str(error) or type(error).__name__
 
 

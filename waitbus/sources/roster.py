@@ -68,7 +68,7 @@ class Roster:
             while True:
                 self._changed = trio.Event()
                 if not self._stopped:
-                    await self._apply(self._tables, nursery)
+                    await self._try(self._tables, nursery)
                 await self._changed.wait()
 
     async def stop(self, reason: str) -> None:
@@ -81,6 +81,12 @@ class Roster:
         return [_row(member) for member in self._members.values()]
 
     # -- from what is set to what runs ---------------------------------------------------------------------------------
+
+    async def _try(self, tables: Tables, nursery: trio.Nursery) -> None:
+        try:
+            await self._apply(tables, nursery)
+        except Exception:  # the boundary: whatever is wrong with sources, the bus goes on
+            log.exception("the sources could not be begun; the next SIGHUP tries again")
 
     async def _apply(self, tables: Tables, nursery: trio.Nursery) -> None:
         wanted = {name: table for name, table in tables.items() if is_enabled(table)}
