@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from waitbus.verdict import ProgressRule
 
+FORMAT = 1
+"""Of the index; another one is not read."""
 INDEX_MAX = 4 << 20
 """Bytes of an index."""
 
@@ -35,16 +37,20 @@ taken in, with a reason."""
 
 
 def folders() -> list[str]:
-    """Where packages are installed: what Python searches, but for the current folder, where anybody's files may lie."""
-    here = paths.here()
+    """Where packages are installed: what Python searches, but for the current folder and that of the script.
+
+    Anybody's files may lie in those, and change at any time.
+    """
+    script = os.path.abspath(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    others = {paths.here(), os.path.dirname(script), os.path.dirname(os.path.realpath(script))}
     known = (os.path.abspath(folder) for folder in sys.path if folder)
-    return [folder for folder in dict.fromkeys(known) if folder != here or folder.endswith("-packages")]
+    return [folder for folder in dict.fromkeys(known) if folder not in others or folder.endswith("-packages")]
 
 
 def of() -> list[Any]:
     """For whom an index is made: this waitbus in this Python, with these folders and these variables."""
     given = [os.environ.get(variable) for variable in VARIABLES]
-    return [__version__, sys.executable, sys.version, folders(), os.fspath(paths.config_dir()), given]
+    return [FORMAT, __version__, sys.executable, sys.version, folders(), os.fspath(paths.config_dir()), given]
 
 
 def index_path(whose: list[Any]) -> Path:

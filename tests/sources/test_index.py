@@ -151,6 +151,12 @@ def test_packages_in_the_current_folder_are_nobodys(
     assert "clock" not in known_sources()
 
 
+def test_packages_beside_the_script_are_nobodys(install: Install, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install()
+    monkeypatch.setattr("sys.argv", [str(site / "script.py")])
+    assert "clock" not in known_sources()
+
+
 def test_an_editable_installation_is_used_and_never_pinned(install: Install) -> None:
     wheels.editable(install())
     assert "clock" in known_sources()

@@ -16,7 +16,7 @@ LINE_MAX = 64 * 1024
 """Bytes of a line, without its end."""
 LINES_PER_S = 1000
 FLOOD = 10.0
-"""s for which a child may say as much as it is allowed to; longer is a flood."""
+"""s for which a child may say as much as it is allowed to, without a pause; more is a flood."""
 BATCH_MAX = 1000
 """Events of one transaction."""
 
@@ -58,37 +58,41 @@ def _bounded(line: bytes | bytearray) -> bytes:
 
 @attrs.define
 class Rate:
-    """How fast a child may speak: `LINES_PER_S` and as much in reserve. Who is faster waits, and for `FLOOD` s at most."""
+    """How fast a child may speak: `LINES_PER_S`, and as much in reserve; who is faster waits. Who never pauses meanwhile floods.
+
+    Its pauses count, not the time: how fast it would speak cannot be seen where the log is slower than it.
+    """
 
     per_s: float = LINES_PER_S
     flood: float = FLOOD
     _left: float = attrs.field(init=False)
     _at: float | None = attrs.field(default=None, init=False)
-    _held_since: float | None = attrs.field(default=None, init=False)
+    _since_pause: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._left = self.per_s
+
+    def paused(self) -> None:
+        """It had nothing more to say for a moment."""
+        self._since_pause = 0
 
     def taken(self, lines: int, now: float) -> float:
         """So many lines were said; s to wait before the next are read. `now` is in s of any clock.
 
         Raises:
-          ChildFailed: it has been held up for `FLOOD` s.
+          ChildFailed: it did not pause for as many lines as it may say in `FLOOD` s.
         """
+        self._since_pause += lines
+        most = self.per_s * self.flood
+        if self._since_pause > most:
+            raise ChildFailed(
+                f"it said more than {most:,.0f} lines without a pause",
+                hint=f"{self.per_s:g} lines a second are what a source may say",
+            )
         passed = 0.0 if self._at is None else now - self._at
         self._at = now
-        self._left = min(self.per_s, self._left + passed * self.per_s)
-        if self._left >= self.per_s / 2:
-            self._held_since = None
-        self._left -= lines
-        if self._left >= 0:
-            return 0.0
-        self._held_since = now if self._held_since is None else self._held_since
-        if now - self._held_since > self.flood:
-            raise ChildFailed(
-                f"it said more than {self.per_s:g} lines a second for {self.flood:g} s", hint="let it say less"
-            )
-        return -self._left / self.per_s
+        self._left = min(self.per_s, self._left + passed * self.per_s) - lines
+        return max(0.0, -self._left / self.per_s)
 
 
 # -- what a line says --------------------------------------------------------------------------------------------------

@@ -11,12 +11,10 @@ import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waitbus.errors import PluginBroken, WaitbusError
-from waitbus.sources.spec import SourceSpec
+from waitbus.sources.spec import from_plain
 from waitbus.sources.surroundings import environment, python
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from waitbus.sources.discovery import Entry
 
 TIME = 10.0
@@ -43,32 +41,12 @@ def ask(entry: Entry) -> Declared:
         raise _broken(entry, str(answer["error"]))
     try:
         given, files = answer["spec"], tuple(str(file) for file in answer["files"])
-        spec = read(given)
+        spec = from_plain(given)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _broken(entry, error.message if isinstance(error, WaitbusError) else "its declaration is none") from None
     if spec.name != entry.name:
         raise _broken(entry, f"its entry point is called {entry.name!r} and declares the source {spec.name!r}")
     return Declared(given, files)
-
-
-def read(given: Mapping[str, Any]) -> SourceSpec:
-    """A declaration from what `declaring.plain` made of it.
-
-    Raises:
-      InvalidName, TypeError: it is none.
-    """
-    for key, kind in _KINDS.items():
-        if not isinstance(given[key], kind):
-            raise TypeError(key)
-    return SourceSpec(**given)
-
-
-_KINDS: dict[str, type] = {
-    **dict.fromkeys(("name", "about", "natural_key", "implementation", "settings"), str),
-    **dict.fromkeys(("event_types", "progress", "concludes", "matches"), list),
-    **dict.fromkeys(("fields", "vocabulary", "example"), dict),
-    "embeddable": bool,
-}
 
 
 def _answer(entry: Entry) -> dict[str, Any]:

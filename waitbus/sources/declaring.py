@@ -29,6 +29,7 @@ def plain(spec: SourceSpec) -> dict[str, Any]:
         "progress": sorted(spec.progress),
         "concludes": sorted(spec.concludes),
         "fields": dict(spec.fields),
+        "types": dict(spec.types),
         "natural_key": spec.natural_key,
         "vocabulary": {key: list(words) for key, words in spec.vocabulary.items()},
         "example": dict(spec.example),

@@ -176,6 +176,8 @@ class _Life:
     async def _hear(self) -> None:
         lines = Lines()
         while data := await self._data():
+            if len(data) < CHUNK // 2:  # its pipe was not full: pages that are written by small lines may be half empty
+                self._rate.paused()
             await self._take(lines.fed(data))
         await self._take(lines.last())
 

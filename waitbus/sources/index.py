@@ -21,7 +21,7 @@ from waitbus.sources.command import IMPLEMENTATION, command_table
 from waitbus.sources.discovery import Entry, entries
 from waitbus.sources.policy import Policy, policy
 from waitbus.sources.record import Content, content, has_module
-from waitbus.sources.spec import SourceSpec
+from waitbus.sources.spec import SourceSpec, from_plain
 
 if TYPE_CHECKING:
     from waitbus.declared import Index
@@ -43,11 +43,6 @@ def index() -> Index:
     if _made is None or not declared.is_fresh(_made):
         _made = declared.stored() or _new()
     return _made
-
-
-def specs() -> dict[str, SourceSpec]:
-    """Name -> declaration of every source that a plugin or the configuration brings."""
-    return {name: declaration.read(row["spec"]) for name, row in index()["sources"].items()}
 
 
 def refusals() -> list[tuple[str, str, str]]:
@@ -150,7 +145,7 @@ def _add(made: Index, one: Examined) -> None:
     if judgement.state in ("new", "new_version"):
         _pin(one)
     answer = declaration.ask(entry)
-    _refuse_what_is_taken(made, declaration.read(answer.spec), entry)
+    _refuse_what_is_taken(made, from_plain(answer.spec), entry)
     made["watched"].update(_facts(answer.files))
     made["sources"][entry.name] = {
         "spec": answer.spec,
@@ -189,7 +184,7 @@ def _pin(one: Examined) -> None:
 
 
 def _refuse_what_is_taken(made: Index, spec: SourceSpec, entry: Entry) -> None:
-    others = [*builtin.BUILT_IN, *(declaration.read(row["spec"]) for row in made["sources"].values())]
+    others = [*builtin.BUILT_IN, *(from_plain(row["spec"]) for row in made["sources"].values())]
     for other in others:
         if other.name == spec.name:
             reason = f"another source is called {spec.name!r}"

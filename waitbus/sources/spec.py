@@ -109,3 +109,23 @@ class SourceSpec:
         """The declaration in the words of `verdict`."""
         rules: dict[str, ProgressRule] = dict.fromkeys(self.concludes, "without_conclusion")
         return rules | dict.fromkeys(self.progress, "always")
+
+
+def from_plain(given: Mapping[str, Any]) -> SourceSpec:
+    """A declaration from what `declaring.plain` made of it.
+
+    Raises:
+      InvalidName, TypeError: it is none.
+    """
+    for key, kind in _KINDS.items():
+        if not isinstance(given[key], kind):
+            raise TypeError(key)
+    return SourceSpec(**given)
+
+
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("name", "about", "natural_key", "implementation", "settings"), str),
+    **dict.fromkeys(("event_types", "progress", "concludes", "matches"), list),
+    **dict.fromkeys(("fields", "types", "vocabulary", "example"), dict),
+    "embeddable": bool,
+}
