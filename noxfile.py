@@ -19,8 +19,8 @@ nox.options.error_on_missing_interpreters = True
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 OLD = ("waitbus==0.2.0", "watchdog>=4,<7")
-"""The other program of this name: ours is compatible with it and measured against it. Only ever in its own environment; watchdog is
-what its source of files needs."""
+"""The other program of this name: ours is compatible with it and measured against it. Only ever in its own environment; watchdog
+is what its source of files needs."""
 
 
 @nox.session

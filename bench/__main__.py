@@ -35,7 +35,9 @@ from bench.rows.wake import WAKE, WAKE_LOG
 from bench.sides import Broken, Side, sides
 
 RESULTS = Path(__file__).parent / "results"
-ROWS = {row.key: row for row in (WAKE, WAKE_LOG, THROUGHPUT, BURST, UNWANTED, REPLAY, IDLE, START, WAITERS, RETENTION, FS)}
+ROWS = {
+    row.key: row for row in (WAKE, WAKE_LOG, THROUGHPUT, BURST, UNWANTED, REPLAY, IDLE, START, WAITERS, RETENTION, FS)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

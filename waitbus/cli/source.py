@@ -190,17 +190,14 @@ def source_verify(name: str, as_json: bool) -> int:
 
 # -- run ---------------------------------------------------------------------------------------------------------------
 
-RUN_EXAMPLES = (
-    [
+
+@source.command(
+    "run",
+    examples=[
         ("timeout --preserve-status -s INT 3 waitbus source run fs --set roots=.", 130),
         ("timeout -s INT 3 waitbus source run fs --set roots=. --set recursive=false --json", 124),
-    ]
-    if known_sources()["fs"].implementation
-    else [("waitbus source run fs --set roots=.", 2), ("waitbus source run fs --json", 2)]
+    ],
 )
-
-
-@source.command("run", examples=RUN_EXAMPLES)
 @NAME
 @option(
     "--set",

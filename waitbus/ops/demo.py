@@ -1,4 +1,4 @@
-"""`waitbus demo`: seven acts, each with real processes, each a test of what it shows. Every time was taken between two of them."""
+"""`waitbus demo`: seven acts with real processes, each a test of what it shows. Every time was taken between two of them."""
 
 from __future__ import annotations
 
