@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROOTS_MAX = 64
 """Each has a queue of the kernel's, of which a user has 128."""
 
+CLOSE = 0.1
+"""s that an end waits for the kernel to take the queue back."""
+
 
 def _texts(value: Any) -> tuple[str, ...]:
     """A list of texts, as a configuration has it. One text alone would be taken for a list of letters."""
@@ -130,7 +133,9 @@ class FsSource:
                         task_status.started()
                     await _next(watch, turn)
         finally:
-            watch.close()
+            # To give thousands of watches back takes the kernel a while, which nobody has to wait for.
+            with trio.move_on_after(CLOSE, shield=True):
+                await trio.to_thread.run_sync(watch.close, abandon_on_cancel=True)
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
