@@ -22,12 +22,13 @@ from waitbus.errors import ConfigError, ServiceMissing, WaitbusError
 from waitbus.events import EventInsert, Row
 from waitbus.paths import log_path
 from waitbus.producer import emit_all
-from waitbus.sources import docker_rows
+from waitbus.sources import docker_rows, source
 from waitbus.sources.docker import DockerSettings, DockerSource
 from waitbus.sources.docker_events import End, exit_row
 from waitbus.sources.docker_session import OVERLAP_NS, SETTLE, SILENCE
 from waitbus.sources.docker_stream import ANSWER_S, LINE_MAX
 from waitbus.sources.supervision import Supervised
+from waitbus.sources.watched import settings_for_wait
 from waitbus.store import Log
 
 NOW = time.time_ns()
@@ -405,6 +406,11 @@ async def test_a_start_goes_on_from_the_newest_row_of_a_container(path: Path) ->
     engine = FakeEngine(path, [says()])
     async with engine.listening(), running(source(path), Bus()):
         assert engine.streams[0].since_ns == NOW - 60 * S - OVERLAP_NS
+
+
+def test_a_wait_that_begins_now_makes_up_for_nothing() -> None:
+    """What ended last night is no answer to it."""
+    assert settings_for_wait(source("docker")) == DockerSettings(look_back=Seconds(0.0))
 
 
 @pytest.mark.parametrize(("age_s", "look_back"), [(90_000, 86_400.0), (60, 0.0), (60, 30.0)])

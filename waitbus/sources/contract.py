@@ -12,6 +12,8 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from waitbus.events import EventInsert
 
 
@@ -54,3 +56,8 @@ class SourceSettings:
     """What stands in `[sources.NAME]` for every source; a source adds its own."""
 
     enabled: bool = attrs.field(default=False, metadata={"about": "Whether the daemon runs it."})
+
+    @classmethod
+    def beginning_now(cls) -> Self:
+        """Those of a wait that begins now: what was over before is no answer to it."""
+        return cls()

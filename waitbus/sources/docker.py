@@ -8,11 +8,12 @@ little before the last event that was heard, and what comes twice has the same k
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from waitbus.config import Seconds
+from waitbus.config import AtLeast, Seconds
 from waitbus.errors import WaitbusError
 from waitbus.sources import docker_rows
 from waitbus.sources.contract import Emitter, SourceSettings
@@ -20,6 +21,9 @@ from waitbus.sources.docker_endpoint import find
 from waitbus.sources.docker_memory import Memory
 from waitbus.sources.docker_session import OVERLAP_NS, Place, Session
 from waitbus.sources.docker_stream import engine
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 @attrs.frozen(kw_only=True)
@@ -34,10 +38,15 @@ class DockerSettings(SourceSettings):
     )
     look_back: Seconds = attrs.field(
         default=Seconds(86400.0),
+        validator=AtLeast(0),
         metadata={
             "about": "How far back a start makes up for what ended since the last event that was heard; 0: not at all."
         },
     )
+
+    @classmethod
+    def beginning_now(cls) -> Self:
+        return cls(look_back=Seconds(0.0))
 
 
 class DockerSource:

@@ -59,7 +59,7 @@ def settings_for_wait(spec: SourceSpec, roots: Sequence[str] = (), globs: Sequen
     """
     kind: Any = settings_class(spec)
     if not roots and not globs:
-        return cast("SourceSettings", kind())
+        return cast("SourceSettings", kind.beginning_now())
     if not hasattr(kind, "for_wait"):
         raise SourceUnavailable(
             f"source {spec.name} has no folders to watch", hint="leave --root and --glob out, or use --source fs"
