@@ -22,7 +22,7 @@ from waitbus.errors import ConfigError, ServiceMissing, WaitbusError
 from waitbus.events import EventInsert, Row
 from waitbus.paths import log_path
 from waitbus.producer import emit_all
-from waitbus.sources import docker_rows, source
+from waitbus.sources import docker_rows, known_sources
 from waitbus.sources.docker import DockerSettings, DockerSource
 from waitbus.sources.docker_events import End, exit_row
 from waitbus.sources.docker_session import OVERLAP_NS, SETTLE, SILENCE
@@ -410,7 +410,7 @@ async def test_a_start_goes_on_from_the_newest_row_of_a_container(path: Path) ->
 
 def test_a_wait_that_begins_now_makes_up_for_nothing() -> None:
     """What ended last night is no answer to it."""
-    assert settings_for_wait(source("docker")) == DockerSettings(look_back=Seconds(0.0))
+    assert settings_for_wait(known_sources()["docker"]) == DockerSettings(look_back=Seconds(0.0))
 
 
 @pytest.mark.parametrize(("age_s", "look_back"), [(90_000, 86_400.0), (60, 0.0), (60, 30.0)])
