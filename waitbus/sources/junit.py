@@ -106,7 +106,7 @@ def _received_at(suite: _Suite) -> int | None:
         return None
     if began.tzinfo is None:
         return None
-    at = int((began.timestamp() + suite.seconds) * 1e9)
+    at = round(began.timestamp() * 1e6) * 1000 + round(suite.seconds * 1000) * 1_000_000
     return at if RECEIVED_AT_MIN <= at < 1 << 62 else None
 
 
