@@ -615,9 +615,11 @@ def test_without_proc_it_begins_now(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_a_source_that_is_down_is_told_when_the_wait_begins(
-    call: Call, words: tuple[str, ...], said: list[str]
+    call: Call, words: tuple[str, ...], said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the log, daemon or not; once, and not what was so in between."""
+    """By the log, daemon or not; once, and not what was so in between. (Of a source that somebody else runs: one of its own tells
+    the wait itself.)"""
+    monkeypatch.setattr("waitbus.cli.watching.embedded", lambda _: ())
     tell("source_down", "waitbus", fields={"name": "docker", "reason": "the engine is gone"})
     tell("source_down", "waitbus", fields={"name": "fs", "reason": "a first reason"})
     tell("source_up", "waitbus", fields={"name": "fs"})

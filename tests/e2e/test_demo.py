@@ -156,7 +156,7 @@ def test_it_cleans_up_when_it_is_interrupted(
 
 def test_an_interrupt_in_the_middle_of_a_start_leaves_nobody(temp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the fork and the moment we know of the child."""
-    spawn = Stage._spawn
+    spawn, before = Stage._spawn, signal.getsignal(signal.SIGINT)
 
     def interrupted(self: Stage, *given: Any) -> Any:
         child = spawn(self, *given)
@@ -167,7 +167,7 @@ def test_an_interrupt_in_the_middle_of_a_start_leaves_nobody(temp: Path, monkeyp
     with pytest.raises(KeyboardInterrupt), Stage() as made:
         made.start("wait", "nothing", "--timeout", "1m")
     assert nothing_is_left(temp)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_ctrl_c_on_a_terminal(temp: Path) -> None:

@@ -78,7 +78,9 @@ def _spawn(command: tuple[str, ...], relay: Relay | None) -> children.Child:
 def _relay(diary: _Diary) -> Iterator[Relay | None]:
     """What hears of pytest below the command; none where the log cannot be written, or it was turned off."""
     relay = None
-    if not diary.lost:
+    if (
+        not diary.lost and children.found(diary.command[0]) is not None
+    ):  # else nothing will run, and nothing is to be written
         try:
             relay = open_relay(os.environ)
         except (OSError, WaitbusError) as error:
