@@ -180,7 +180,9 @@ class Hub:
         if not self.subscribers:
             self._skip()
             return False
-        rows, more = self._log.glance(page_behind, self.head, self.page_rows)
+        # The look whether the file was replaced is part of it, and comes before anything is sent: a producer that has the old one
+        # open writes there once more, rings, notices, and writes the same event into the new one.
+        rows, more = self._log.use(page_behind, self.head, self.page_rows)
         if self._log.identity != self._identity:
             self._begin_anew()
             return True
@@ -189,10 +191,6 @@ class Hub:
             if page.first > self.head + 1:
                 self._skip_hole(page)
             self._fan_out(page)
-        # Behind the fan-out: these rows were committed in the log that was there until now, whatever is there by now.
-        if not self._log.is_current():
-            self._facts()
-            return True
         return more
 
     def _skip_hole(self, page: EncodedPage) -> None:

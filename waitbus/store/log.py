@@ -240,7 +240,7 @@ class Log:
         try:
             try:
                 result = work(self._db or self._open(), *args, **kwargs)
-                if self.is_current():
+                if self._is_current():
                     return result
                 failed = None
             except (sqlite3.Error, OSError) as error:
@@ -248,17 +248,6 @@ class Log:
             return self._again(lambda db: work(db, *args, **kwargs), failed)
         finally:
             self._lock.release()
-
-    def glance(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`use` without its look whether the file was replaced, for who is in a hurry; he asks `is_current` afterwards."""
-        if not self._is_used_here() and self._lock.acquire(blocking=False):
-            try:
-                return work(self._db or self._open(), *args, **kwargs)
-            except (sqlite3.Error, OSError):
-                pass  # as if nobody had been in a hurry
-            finally:
-                self._lock.release()
-        return self.use(work, *args, **kwargs)
 
     def _wait_for_thread(self) -> None:
         if not self._lock.acquire(timeout=max(self._busy_timeout, 0.001)):
@@ -287,7 +276,7 @@ class Log:
                 anew += 1
             try:
                 result = work(self._db or self._open())
-                if self.is_current():
+                if self._is_current():
                     return result
                 failed = None
             except (sqlite3.Error, OSError) as error:
@@ -301,8 +290,7 @@ class Log:
             raise self._unsteady()
         self._close()
 
-    def is_current(self) -> bool:
-        """Whether the file that was used last still stands at the path."""
+    def _is_current(self) -> bool:
         try:
             now = os.stat(self._name)
         except OSError:  # gone, or its folder became something else: opening it anew says so in words
@@ -312,7 +300,7 @@ class Log:
     def _open(self) -> sqlite3.Connection:
         for _ in range(_ATTEMPTS):
             db = self._open_once()
-            if self.is_current():
+            if self._is_current():
                 self._db = db
                 return db
             # Replaced between the look and the opening: an event written now would be taken for one of the file before.
@@ -344,12 +332,12 @@ class Log:
         self._close()
         if isinstance(error, OSError):
             return False
-        if not self.is_current():
+        if not self._is_current():
             return True
         if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return False
         # Where it is not damaged any more, somebody else has set it aside meanwhile.
-        return files.set_aside_if_damaged(self.path) or not self.is_current()
+        return files.set_aside_if_damaged(self.path) or not self._is_current()
 
     def _close(self) -> None:
         db, self._db = self._db, None
