@@ -67,6 +67,7 @@ class Daemon:
 
     def __attrs_post_init__(self) -> None:
         self.upkeep = Upkeep(self.hub.path, lambda: self.config.retention)
+        self.hub.swept = self.upkeep.swept
         self.hub.sources = self.sources.report
         self.sources.set(self.config.sources)
 
@@ -188,15 +189,9 @@ async def _hear(daemon: Daemon) -> None:
         # One ring is heard before the look, the others behind it, and then there is another look: what is between a ring and its
         # event is as short as can be.
         daemon.bell.hear()
-        await _look(daemon)
+        await daemon.hub.sweep()
         if daemon.bell.drain():
-            await _look(daemon)
-
-
-async def _look(daemon: Daemon) -> None:
-    before = daemon.hub.rows_swept
-    await daemon.hub.sweep()
-    daemon.upkeep.swept(daemon.hub.rows_swept - before)
+            await daemon.hub.sweep()
 
 
 async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
@@ -206,7 +201,7 @@ async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
         _hang_bell(daemon)
         is_new = _bind_socket(daemon)
         # For events whose producer died before it rang. Not awaited: a log that cannot be read must not stop the heart.
-        nursery.start_soon(_look, daemon)
+        nursery.start_soon(daemon.hub.sweep)
         await daemon.hub.beat()
         activation.notify("WATCHDOG=1")
         # Behind the beat: whoever has not left by now has got it, and stays.

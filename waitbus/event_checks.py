@@ -62,18 +62,17 @@ _INT63 = 1 << 63
 _INT_MAX = 10**300
 """Beyond this an integer becomes an infinity wherever it is read as a float, and Python itself will not print it."""
 
-_known_names: set[str] = set()
+known_names: set[str] = set()
+"""Names that were found to be good."""
 _KNOWN_MAX = 1000
 
 
 def name(what: str, value: object) -> str:
     """A source or an event type."""
     if isinstance(value, str):
-        if value in _known_names:
-            return value
         if len(value) <= NAME_MAX and NAME.match(value):
-            if len(_known_names) < _KNOWN_MAX:
-                _known_names.add(value)
+            if len(known_names) < _KNOWN_MAX:
+                known_names.add(value)
             return value
         if NAME.match(value):
             raise InvalidEvent(f"{what} {shown(value)} has {len(value)} characters", hint=f"shorten it to {NAME_MAX}")

@@ -153,10 +153,14 @@ class EventInsert:
             delivery_id = new_delivery_id()
         else:
             delivery_id = check.text("delivery_id", delivery_id, DELIVERY_ID_MAX)
-        # The class is frozen for everybody else; attrs' own __init__ is three times as slow.
+        # A name that was seen before costs no call. The class is frozen for everybody else; attrs' own __init__ is three times
+        # as slow.
+        known = check.known_names
         self.__dict__.update(
-            source=check.name("source", source),
-            event_type=check.name("event_type", event_type),
+            source=source if source.__class__ is str and source in known else check.name("source", source),
+            event_type=event_type
+            if event_type.__class__ is str and event_type in known
+            else check.name("event_type", event_type),
             owner="local" if owner == "local" else check.text("owner", owner, OWNER_MAX),
             repo=source if repo is None else check.text("repo", repo, OWNER_MAX),
             delivery_id=delivery_id,

@@ -28,7 +28,7 @@ STEPS = {
     ),
     "daemon": (
         "waitbus.bell:Bell.drain",
-        "waitbus.store.rows:page",
+        "waitbus.hub.hub:page_behind",
         "waitbus.store.log:Log._is_current",
         "waitbus.hub.hub:Hub._fan_out",
         "waitbus.hub.encoded:EncodedPage.document",

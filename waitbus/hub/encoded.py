@@ -16,6 +16,8 @@ from waitbus.store import PAGE_ROWS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from waitbus.document import Path
+
 RECENT_BYTES = 16 * 1024 * 1024
 """What the ring of recent pages may hold, rows as Python objects and their frames taken together."""
 
@@ -48,9 +50,18 @@ class _RowColumns(Columns):
 class _Prefiltered(Document):
     """A row as the daemon's prefilter sees it: nobody here can be told of a doubt, so it is left to the client."""
 
-    __slots__ = ()
+    __slots__ = ("_row",)
 
     tells = False
+
+    def __init__(self, row: Row, tag: int) -> None:
+        super().__init__(_RowColumns(row, tag), row.fields)
+        self._row = row
+
+    def get(self, path: Path) -> Any:
+        # What predicates ask for most, without a call for the columns and one for the column.
+        place = _PLACES.get(path[1]) if path[0] == "column" else None
+        return super().get(path) if place is None else self._row[place]
 
 
 class EncodedPage:
@@ -102,8 +113,7 @@ class EncodedPage:
         """What predicates see of a row; its payload stays with the client."""
         document = self._documents.get(index)
         if document is None:
-            row = self.rows[index]
-            document = self._documents[index] = _Prefiltered(_RowColumns(row, self.tag), row.fields)
+            document = self._documents[index] = _Prefiltered(self.rows[index], self.tag)
         return document
 
 

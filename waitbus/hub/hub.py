@@ -29,6 +29,7 @@ from waitbus.hub.subscriber import CHANNEL_PAGES, Subscriber
 from waitbus.predicate import Wanted
 from waitbus.predicate_index import Index
 from waitbus.store import PAGE_ROWS, Facts, Log
+from waitbus.store.rows import page as page_behind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -80,6 +81,8 @@ class Hub:
         self.subscribers: set[Subscriber] = set()
         self.registrations = 0
         self.rows_swept = 0
+        self.swept: Callable[[int], object] = lambda _: None
+        """Is told how many rows a sweep came by."""
         self.deserted = False
         """Whether somebody left before the ack came: it took us too long, and nobody but us can call them back."""
         # On the loop: rows just committed are in the page cache, and a thread hop costs more than the read. It never waits
@@ -152,6 +155,7 @@ class Hub:
         if self._sweeping:
             return
         self._sweeping = True
+        before = self.rows_swept
         try:
             more = False
             while (more or self._again) and (self._last is None or self.head < self._last):
@@ -169,13 +173,16 @@ class Hub:
         finally:
             self._sweeping = False
             self._rested.unpark_all()
+            self.swept(self.rows_swept - before)
 
     def _sweep_page(self) -> bool:
         """Fan out one page; whether there may be more."""
         if not self.subscribers:
             self._skip()
             return False
-        rows, more = self._log.page(self.head, self.page_rows)
+        # The look whether the file was replaced is part of it, and comes before anything is sent: a producer that has the old one
+        # open writes there once more, rings, notices, and writes the same event into the new one.
+        rows, more = self._log.use(page_behind, self.head, self.page_rows)
         if self._log.identity != self._identity:
             self._begin_anew()
             return True

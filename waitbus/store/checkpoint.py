@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = 1500
-"""Rows after which it is worth it: about 6 MiB of WAL. Each time the WAL begins anew, some producer waits for an fsync."""
+"""Rows after which it is worth it: about 6 MiB of WAL."""
 
-LONG_WAL = 6 * 1024 * 1024
-"""Bytes after which it is worth it however few the rows were: they had large payloads."""
-
-RESTART_BYTES = 4 * 1024 * 1024
+RESTART_BYTES = schema.WAL_LIMIT
 """Where writers never pause, a PASSIVE checkpoint is never complete and the WAL never begins anew. Beyond this, the write lock
-is taken for the little that came during the second one: 2 ms."""
+is taken for the little that came during the second one: 2 ms. Whoever writes first into a WAL that begins anew waits for an
+fsync besides, 30 ms now and then: so it is long, and keeps its length."""
+
+LONG_WAL = RESTART_BYTES + 2 * 1024 * 1024
+"""Bytes after which it is worth it however few the rows were: they had large payloads."""
 
 
 def is_due(path: Path, rows: int) -> bool:

@@ -26,7 +26,7 @@ MIN_SQLITE = (3, 35, 0)
 PAGE_SIZE = 2048
 """Half of SQLite's: half the WAL for a small row, and a row of a kilobyte still fits."""
 
-WAL_LIMIT = 4 * 1024 * 1024
+WAL_LIMIT = 12 * 1024 * 1024
 """Bytes the WAL file keeps on disk once it was checkpointed."""
 
 PRODUCER_CHECKPOINT_PAGES = 24 * 1024 * 1024 // PAGE_SIZE
