@@ -41,6 +41,7 @@ IDENTITIES = {
     "GitHub": ("repository", "workflow"),
     "GitLab": ("repository", "workflow_filepath"),
     "Google": ("email",),
+    "CircleCI": ("project_id", "pipeline_definition_id"),
 }
 """What a publisher's signature vouches for; an environment, which a provenance may name too, is nothing of it."""
 
