@@ -362,6 +362,24 @@ def test_one_that_is_refused_at_the_start_is_looked_at_with_a_heartbeat_and_cost
     assert [kind for kind, _ in said(log)] == ["source_down", "source_up"]
 
 
+def test_one_that_is_forbidden_while_it_runs_ends(home: Path, info: Path, log: Log) -> None:
+    """`plugins.deny` wins over what runs already; a table that is wrong does not."""
+    table = "[sources.timer]\nenabled = true\nevery = 0.05\n"
+    with daemon(home) as bus:
+        since = row_of(bus, "up")["since"]
+        configure(home, table + "memory = 'much'\n")
+        reload(bus)
+        support.read_until(bus._stderr, "goes on with what was in force")
+        assert row_of(bus, "up")["since"] == since
+        configure(home, f"[plugins]\ndeny = ['timer']\n{table}")
+        reload(bus)
+        assert "plugins.deny names it" in row_of(bus, "down")["reason"]
+        assert [reason for kind, reason in said(log) if kind == "source_down" and "plugins.deny" in str(reason)]
+        configure(home, table)
+        reload(bus)
+        row_of(bus, "up")
+
+
 def test_one_that_is_installed_later_begins_then(home: Path, info: Path) -> None:
     shutil.move(info.parent, home / "elsewhere")
     with daemon(home, WAITBUS_HEARTBEAT_SEC="0.5") as bus:

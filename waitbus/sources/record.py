@@ -21,9 +21,7 @@ FILES_MAX = 20_000
 SIZE_MAX = 512 << 20
 """Bytes of all files of a plugin."""
 
-_OF_THE_INSTALLER = frozenset(
-    {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"}
-)
+_OF_THE_INSTALLER = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"})
 """Files of a `*.dist-info` that say how it was installed, and differ between two installations of one wheel."""
 
 

@@ -18,7 +18,7 @@ from waitbus.sources.supervision import Health, Supervised
 from waitbus.store import seen, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from waitbus.sources.contract import Emitter, Source
 
@@ -115,30 +115,33 @@ class Roster:
 
     async def _apply(self, tables: Tables, nursery: trio.Nursery) -> None:
         wanted = {name: table for name, table in tables.items() if is_enabled(table)}
-        kept = {name for name, one in self._members.items() if one.can_run and wanted.get(name) == one.table}
+        refused = await trio.to_thread.run_sync(_refused) if self._members else set()
+        kept = {name for name, one in self._members.items() if one.can_run and wanted.get(name) == one.table} - refused
         fresh = {name: table for name, table in wanted.items() if name not in kept}
         # In a thread: it imports the sources' code, and reads the log.
         if fresh:
             self._index, made = await trio.to_thread.run_sync(_prepared, fresh)
         else:
             made = []
-        begun = [one for one in made if not self._goes_on(one)]
+        begun = [one for one in made if not self._goes_on(one, refused)]
         kept |= {one.name for one in made} - {one.name for one in begun}
         await self._end([name for name in self._members if name not in wanted], SWITCHED_OFF)
         await self._end([name for name in self._members if name not in kept], "")
         for one in begun:
             self._begin(one, fresh[one.name], nursery)
 
-    def _goes_on(self, one: Prepared) -> bool:
+    def _goes_on(self, one: Prepared, refused: Set[str]) -> bool:
         """Whether its new table is wrong, and it runs by the old one: as with all of the configuration, that stays in force.
 
-        One that is as unusable as it was goes on being that, and nobody is told once more.
+        Not so a plugin that is refused now. One that is as unusable as it was goes on being that, and nobody is told once more.
         """
         before = self._members.get(one.name)
-        if before is None or not isinstance(one.source, Unusable) or before.supervised.is_refused:
+        if before is None or not isinstance(one.source, Unusable):
             return False
         if not before.is_usable:
             return before.supervised.source == one.source
+        if one.name in refused or before.supervised.is_refused:
+            return False
         log.error("%s; source %s goes on with what was in force", one.source.reason, one.name)
         return True
 
@@ -191,6 +194,13 @@ class Prepared(NamedTuple):
     source: Source
     was_down: bool
     hears: list[str]
+
+
+def _refused() -> set[str]:
+    """The plugins that may not be used now, whatever they were when they began."""
+    from waitbus.sources import index
+
+    return {row["name"] for row in index.index()["refused"] if row["distribution"] != "config"}
 
 
 def _prepared(tables: Tables) -> tuple[object, list[Prepared]]:
