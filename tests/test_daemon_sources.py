@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import support
+from tests import support, wheels
 from tests.bus import Daemon, daemon
 from tests.logs import rows
 from tests.schemas import checked
@@ -285,3 +287,102 @@ def test_status_shows_what_was_asked_for_and_not_what_is_heard_aside(knocked: Da
     (told,) = checked("status", cli("status", "--json").out)["waiting"]
     assert told["predicate"] == '@source="doorbell"'
     waiter.kill()
+
+
+# -- a plugin that is refused ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def info(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example plugin, installed for every process of this test and switched on."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(home / "site"), str(wheels.ROOT)]))
+    configure(home, "[sources.timer]\nenabled = true\nevery = 0.05\n")
+    return wheels.unpacked(wheels.contents(wheels.TIMER), home / "site")
+
+
+def put_another_in_its_place(info: Path) -> None:
+    """The same version with other files, whose RECORD agrees."""
+    files = dict(wheels.contents(wheels.TIMER))
+    files["waitbus_timer/run.py"] += b"# not what it was\n"
+    record = f"{info.name}/RECORD"
+    rest = {name: data for name, data in files.items() if name != record}
+    wheels.unpacked({**rest, record: wheels.record(rest, info.name)}, info.parent)
+
+
+def row_of(bus: Daemon, state: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = support.eventually(
+        lambda: [row for row in bus.report()["sources"] if (row["name"], row["state"]) == ("timer", state)], 20
+    )
+    return found[0]
+
+
+def end_its_child(bus: Daemon) -> None:
+    tasks = Path(f"/proc/{bus.pid}/task").iterdir()
+    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+
+
+CHANGED = "its files are not those of version 1.0 that was trusted"
+
+
+def test_one_that_is_refused_while_it_runs_stays_down_until_somebody_decides(
+    home: Path, info: Path, log: Log, cli: Any
+) -> None:
+    with daemon(home) as bus:
+        row_of(bus, "up")
+        put_another_in_its_place(info)
+        end_its_child(bus)
+        support.eventually(lambda: CHANGED in row_of(bus, "down")["reason"], 20)
+        refused = row_of(bus, "down")
+        assert refused["retry_at"] is None
+        assert "`waitbus allowlist add timer` trusts it as it is" in refused["reason"]
+        assert [reason for kind, reason in said(log) if kind == "source_down" and CHANGED in str(reason)]
+        assert cli("allowlist", "add", "timer").code == 0
+        row_of(bus, "up")  # long before the next heartbeat
+        assert cli("wait", "timer_tick", "--timeout", "10s").code == 0
+
+
+def test_one_that_is_refused_at_the_start_is_looked_at_with_a_heartbeat_and_costs_none(
+    home: Path, info: Path, log: Log, cli: Any
+) -> None:
+    assert cli("allowlist", "add", "timer").code == 0
+    put_another_in_its_place(info)
+    with daemon(home, WAITBUS_HEARTBEAT_SEC="0.5") as bus, bus.armed() as wire:
+        refused = row_of(bus, "down")
+        assert CHANGED in refused["reason"]
+        assert wire.frame() is not None
+        before = bus.wakeups(main=True)
+        for _ in range(3):
+            assert wire.frame() is not None
+        assert bus.wakeups(main=True) - before <= 25
+        assert row_of(bus, "down")["since"] == refused["since"], "and it is not told again and again"
+        wheels.unpacked(wheels.contents(wheels.TIMER), info.parent)  # installed anew
+        row_of(bus, "up")
+    assert [kind for kind, _ in said(log)] == ["source_down", "source_up"]
+
+
+def test_one_that_is_forbidden_while_it_runs_ends(home: Path, info: Path, log: Log) -> None:
+    """`plugins.deny` wins over what runs already; a table that is wrong does not."""
+    table = "[sources.timer]\nenabled = true\nevery = 0.05\n"
+    with daemon(home) as bus:
+        since = row_of(bus, "up")["since"]
+        configure(home, table + "memory = 'much'\n")
+        reload(bus)
+        support.read_until(bus._stderr, "goes on with what was in force")
+        assert row_of(bus, "up")["since"] == since
+        configure(home, f"[plugins]\ndeny = ['timer']\n{table}")
+        reload(bus)
+        assert "plugins.deny names it" in row_of(bus, "down")["reason"]
+        assert [reason for kind, reason in said(log) if kind == "source_down" and "plugins.deny" in str(reason)]
+        configure(home, table)
+        reload(bus)
+        row_of(bus, "up")
+
+
+def test_one_that_is_installed_later_begins_then(home: Path, info: Path) -> None:
+    shutil.move(info.parent, home / "elsewhere")
+    with daemon(home, WAITBUS_HEARTBEAT_SEC="0.5") as bus:
+        assert "no source 'timer' is known here" in row_of(bus, "down")["reason"]
+        shutil.move(home / "elsewhere", info.parent)
+        row_of(bus, "up")

@@ -33,7 +33,7 @@ from waitbus.events import make_event_id, parse_event_id
 from waitbus.ops import setup
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
-from waitbus.sources import declaration, index, loading, pidfd, pins, plugins, trusted
+from waitbus.sources import attested, declaration, index, loading, pidfd, pins, plugins, trusted
 from waitbus.sources.command import command_table
 from waitbus.sources.supervision import Supervised
 from waitbus.store import Log, migrations, query
@@ -369,6 +369,13 @@ def _file(home: Path) -> object:
 @provokes(errors.InvalidPid, "0 is not a process id", "a positive number")
 def _pid(home: Path) -> None:
     pidfd.check_pid(0)
+
+
+@provokes(errors.ExtraMissing, "attestations are verified by packages that are not installed", "[plugin-verify]")
+def _extra(home: Path) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pypi_attestations", None)
+        return attested.look([], attested.Where(""))
 
 
 @provokes(errors.Offline, "--port db.example:80 would ask db.example", "unset WAITBUS_OFFLINE")

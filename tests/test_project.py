@@ -37,6 +37,10 @@ def test_each_dependency_has_a_floor_and_a_ceiling_at_the_next_major(text: str) 
     assert bounds["<"] > bounds[">="]
 
 
+def test_the_tests_have_the_extras() -> None:
+    assert set(DEPENDENCIES) - set(PROJECT["dependencies"]) <= set(PYPROJECT["dependency-groups"]["test"])
+
+
 @pytest.mark.parametrize(
     ("mark", "end"), [("first-command", ".venv/bin/waitbus demo"), ("test-command", ".venv/bin/nox")]
 )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 RING = b"ring"
 HELLO = b"hello"
 """What a daemon says to every bell when it has begun to listen, or to answer again."""
+TRUST = b"trust"
+"""What is said to the daemon when somebody has decided which plugins are trusted."""
 
 _NAME_LENGTH = 16
 _PREFIX_MAX = SOCKET_PATH_MAX - len("/.") - _NAME_LENGTH

@@ -113,7 +113,10 @@ class Config:
         factory=dict, metadata=_about("Settings of sources, a table for each: [sources.NAME].")
     )
     plugins: dict[str, Any] = attrs.field(
-        factory=dict, metadata=_about("Which plugins are used, and how they are trusted: autoload, allow, deny, trust.")
+        factory=dict,
+        metadata=_about(
+            "Which plugins are used, and how they are trusted: autoload, allow, deny, trust, require_attestation, index_url."
+        ),
     )
     mcp: dict[str, Any] = attrs.field(factory=dict, metadata=_about("Settings of the MCP server."))
     prometheus: dict[str, Any] = attrs.field(factory=dict, metadata=_about("Settings of the metrics page."))

@@ -7,7 +7,8 @@ nursery
 ├─ heartbeat    lost rings, WATCHDOG, a frame for everybody; bell and socket anew where somebody removed them; a hello to those
 │               who left while we were stopped, or found no socket
 ├─ sources      one task for each source that the configuration switches on: again after each end, later each time; told on
-│               going down and coming back. SIGHUP begins, ends and renews them; a drain ends them first
+│               going down and coming back. SIGHUP begins, ends and renews them; those that were refused are tried anew when
+│               somebody decides about plugins, or something was installed; a drain ends them first
 └─ upkeep       retention; a checkpoint when enough rows came by
 """
 
@@ -188,10 +189,13 @@ async def _hear(daemon: Daemon) -> None:
             continue  # it was hung up anew
         # One ring is heard before the look, the others behind it, and then there is another look: what is between a ring and its
         # event is as short as can be.
-        daemon.bell.hear()
+        first = daemon.bell.hear()
         await daemon.hub.sweep()
-        if daemon.bell.drain():
+        others = daemon.bell.drain()
+        if others:
             await daemon.hub.sweep()
+        if bell.TRUST in (first, *others):
+            daemon.sources.again()
 
 
 async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
@@ -202,6 +206,7 @@ async def _heartbeat(daemon: Daemon, nursery: trio.Nursery) -> None:
         is_new = _bind_socket(daemon)
         # For events whose producer died before it rang. Not awaited: a log that cannot be read must not stop the heart.
         nursery.start_soon(daemon.hub.sweep)
+        nursery.start_soon(daemon.sources.look)
         await daemon.hub.beat()
         activation.notify("WATCHDOG=1")
         # Behind the beat: whoever has not left by now has got it, and stays.

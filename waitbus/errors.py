@@ -120,6 +120,12 @@ class TrioNeeded(WaitbusError, RuntimeError):
     """A wait with sources of its own was asked for under another event loop than trio's."""
 
 
+class ExtraMissing(WaitbusError):
+    """What was asked for needs packages that come with an extra, and are not installed."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
 class Offline(WaitbusError):
     """`WAITBUS_OFFLINE` forbids to ask another machine."""
 

@@ -6,6 +6,7 @@ The order is the promise: an event is durable in the log before anybody is told,
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from waitbus.bell import ring
@@ -17,7 +18,6 @@ from waitbus.store import shared
 from waitbus.store.retention import prune_now_and_then
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from waitbus.store import Appended, Log
@@ -67,13 +67,10 @@ def emit_all(events: Iterable[EventInsert], *, db_path: Path | str | None = None
 
 
 def _batch(events: Iterable[EventInsert]) -> list[EventInsert]:
-    try:
-        each = iter(events)
-    except TypeError:
-        raise _no_event(
-            events, "no series of events", hint="give a list of waitbus.EventInsert; emit takes one"
-        ) from None
-    batch = list(each)
+    # A mapping and a text are series too, of something that is never an event: empty, they would pass for no events.
+    if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
+        raise _no_event(events, "no series of events", hint="give a list of waitbus.EventInsert; emit takes one")
+    batch = list(events)
     for event in batch:
         if not isinstance(event, EventInsert):
             raise _no_event(event)

@@ -68,6 +68,8 @@ def test_a_count_that_is_no_number_is_refused(face: Face, count: Any) -> None:
         ({"since": 5.0}, errors.InvalidCursor, f"since 5.0 {PLAIN}"),
         ({"bookmark": 5}, errors.InvalidName, "5 cannot be a bookmark"),
         ({"socket_path": b"/x"}, errors.PathError, "socket_path b'/x' is not a path"),
+        ({"told": 5}, errors.InvalidWait, "told 5 is no function"),
+        ({"told": "print"}, errors.InvalidWait, "told 'print' is no function"),
     ],
     ids=str,
 )
@@ -92,9 +94,15 @@ def test_what_is_no_event_is_not_emitted(face: Face, given: Any) -> None:
         (event(1), "is no series of events"),
         ([{}], "{} is no event"),
         ([event(1), None], "None is no event"),
-        ("x", "'x' is no event"),
+        ("x", "'x' is no series of events"),
+        ("", "'' is no series of events"),
+        ({}, "{} is no series of events"),
+        ({"source": "a"}, "{'source': 'a'} is no series of events"),
     ],
-    ids=["a number", "nothing", "an event", "a dict in it", "nothing in it", "a text"],
+    ids=[
+        *("a number", "nothing", "an event", "a dict in it", "nothing in it"),
+        *("a text", "an empty text", "an empty dict", "a dict"),
+    ],
 )
 def test_what_is_no_batch_is_not_emitted(write: Any, given: Any, said: str) -> None:
     with pytest.raises(errors.InvalidEvent) as caught:
@@ -131,6 +139,57 @@ def test_what_is_no_request_is_not_answered(given: Any) -> None:
         waitbus.respond(given, "yes", sender="b")
     named(caught.value, " is no event")
     assert shared().head() == 0
+
+
+@pytest.mark.parametrize("register", [waitbus.register_condition, waitbus.register_evaluator])
+@pytest.mark.parametrize(
+    ("name", "factory", "kind", "said"),
+    [
+        (5, print, errors.InvalidName, "5 is not a name for "),
+        (None, print, errors.InvalidName, "None is not a name for "),
+        ("late", 5, errors.EvaluatorError, "'late' is 5, which is no function"),
+        ("late", "print", errors.EvaluatorError, "'late' is 'print', which is no function"),
+    ],
+)
+def test_what_is_no_condition_is_not_registered(
+    register: Any, name: Any, factory: Any, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        register(name, factory)
+    named(caught.value, said)
+
+
+@pytest.mark.parametrize("given", [5, None, "fs", {"name": "x"}, waitbus.SourceSpec], ids=str)
+def test_what_is_no_declaration_is_not_registered(given: Any) -> None:
+    with pytest.raises(errors.InvalidName) as caught:
+        waitbus.register_source(given)
+    named(caught.value, " is no declaration of a source")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": 5}, "name 5 is not a name"),
+        ({"event_types": 5}, "event_types 5 is no list of texts"),
+        ({"event_types": "tock"}, "event_types 'tock' is no list of texts"),
+        ({"event_types": ["tock", 5]}, "event_types ['tock', 5] is no list of texts"),
+        ({"progress": "tock"}, "progress 'tock' is no list of texts"),
+        ({"concludes": [["tock"]]}, "concludes [['tock']] is no list of texts"),
+        ({"fields": 5}, "fields 5 is no mapping of names"),
+        ({"types": [5]}, "types [5] is no mapping of names"),
+        ({"example": {5: 6}}, "example {5: 6} is no mapping of names"),
+        ({"vocabulary": "success"}, "vocabulary 'success' is no mapping of names"),
+        ({"vocabulary": {"conclusion": "success"}}, "vocabulary of 'conclusion': 'success' is no list of texts"),
+        ({"matches": "n=1"}, "matches 'n=1' is no list of texts"),
+        ({"about": 5}, "about 5 is no text"),
+        ({"implementation": None}, "implementation None is no text"),
+    ],
+    ids=str,
+)
+def test_a_declaration_of_the_wrong_kinds_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(errors.InvalidName) as caught:
+        waitbus.SourceSpec(**{"name": "clock", "event_types": ["tock"], **given})
+    named(caught.value, said)
 
 
 @pytest.mark.parametrize("timeout", [-1, 0, -math.inf])

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,7 +29,7 @@ from waitbus.sources.supervision import Supervised
 from waitbus.store import Log
 
 PLUGIN = """
-import ctypes, os, resource, signal, subprocess, sys, time
+import ctypes, os, re, resource, signal, subprocess, sys, time
 import trio
 from waitbus import EventInsert
 
@@ -75,6 +74,20 @@ class Hangs(Source):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
             signal.pause()
+
+
+class Spins(Source):
+    async def act(self, bus):
+        pid = os.fork()
+        if pid:
+            await bus.emit(said(forked=pid))
+        while True:
+            pass
+
+
+class HoldsTheLock(Source):
+    async def act(self, bus):
+        re.match(r"(a+)+$", "a" * 60 + "b")
 
 
 class Leaks(Source):
@@ -382,19 +395,51 @@ async def test_json_lines_are_events_of_their_own() -> None:
     assert found == [("boot", "success", "boot-1")]
 
 
+# -- its owner is killed -------------------------------------------------------------------------------------------------
+
 OWNER = """
 import trio
 from waitbus.sources import SourceSpec
+from waitbus.sources.command import command_table
 from waitbus.sources.plugins import source_for
 from waitbus.sources.supervision import Supervised
-spec = SourceSpec(name="naughty", event_types=["said"], implementation="naughty:Talks")
-trio.run(Supervised("naughty", source_for(spec)).run)
+name, table = {name!r}, {table!r}
+made = SourceSpec(name="naughty", event_types=["said"], implementation=name) if name else command_table("naughty", table).spec()
+trio.run(Supervised("naughty", source_for(made, table)).run)
 """
 
 
-def test_a_plugin_ends_when_its_owner_is_killed(spawn: Callable[..., Any]) -> None:
-    owner = spawn(program=(sys.executable, "-c", textwrap.dedent(OWNER)))
-    pid = eventually(lambda: rows() if log_path().exists() else [])[0]["pid"]
-    assert is_alive(pid)
-    os.kill(owner.pid, signal.SIGKILL)
-    eventually(lambda: not is_alive(pid), what="the orphan")
+def owner(spawn: Callable[..., Any], name: str = "", **table: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """A process that runs such a source, and what that said at first."""
+    started = spawn(program=(sys.executable, "-c", OWNER.format(name=name, table=table)))
+    return started, eventually(lambda: rows() if log_path().exists() else [])
+
+
+def ends_with(started: Any, pids: list[int]) -> None:
+    assert all(map(is_alive, pids))
+    os.kill(started.pid, signal.SIGKILL)
+    try:
+        eventually(lambda: not any(map(is_alive, pids)), what="the orphans")
+    finally:
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["Talks", "Hangs", "HoldsTheLock"])
+def test_a_plugin_ends_when_its_owner_is_killed(spawn: Callable[..., Any], name: str) -> None:
+    """Whatever it does: also where no line of its code, and none of its host's, is ever reached again."""
+    started, said = owner(spawn, f"naughty:{name}")
+    ends_with(started, [said[0]["pid"]])
+
+
+def test_what_a_plugin_started_ends_with_it_when_its_owner_is_killed(spawn: Callable[..., Any]) -> None:
+    started, _ = owner(spawn, "naughty:Spins")
+    pids = eventually(lambda: [int(row.get("forked") or row["pid"]) for row in rows()] if len(rows()) == 2 else [])
+    ends_with(started, pids)
+
+
+def test_a_silent_command_ends_when_its_owner_is_killed(spawn: Callable[..., Any]) -> None:
+    script = 'sh -c "echo \\$\\$; exec sleep 100" & echo $$; wait'
+    started, _ = owner(spawn, command=["sh", "-c", script])
+    pids = eventually(lambda: [int(row["line"]) for row in rows()] if len(rows()) == 2 else [])
+    ends_with(started, pids)

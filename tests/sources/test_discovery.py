@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests import wheels
 from waitbus.errors import ConfigError
 from waitbus.sources.discovery import GROUP, Entry, entries, parsed
 from waitbus.sources.policy import Policy, policy
-from waitbus.sources.record import content, has_module
+from waitbus.sources.record import content, has_module, written
 
 ENTRY = Entry("timer", "waitbus_timer:spec", "waitbus-timer", "1.0", Path("/nowhere"))
 
@@ -111,9 +112,12 @@ def info(tmp_path: Path) -> Path:
 def test_the_content_of_a_wheel_is_the_same_wherever_it_is_installed(info: Path, tmp_path: Path) -> None:
     other = wheels.unpacked(wheels.contents(wheels.TIMER), tmp_path / "other")
     (other / "INSTALLER").write_text("uv\n")
+    cache = b'{"timestamp": 5}'
+    (other / "uv_cache.json").write_bytes(cache)
     (other / "direct_url.json").write_text('{"url": "file:///x.whl", "archive_info": {}}')
     with open(other / "RECORD", "a") as file:
         file.write(f"{other.name}/INSTALLER,,\nwaitbus_timer/__pycache__/run.cpython-311.pyc,,\n")
+        file.write(f"{other.name}/uv_cache.json,sha256={written(hashlib.sha256(cache).digest())},{len(cache)}\n")
     first, second = content(info), content(other)
     assert (first.wrong, second.wrong) == ("", "")
     assert first.hash == second.hash

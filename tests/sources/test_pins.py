@@ -14,6 +14,7 @@ from waitbus.errors import FileUnwritable, PinsDamaged
 from waitbus.sources import pins
 from waitbus.sources.discovery import Entry
 from waitbus.sources.pins import Pin
+from waitbus.sources.policy import Policy
 from waitbus.sources.record import Content
 
 ENTRY = Entry("timer", "waitbus_timer:spec", "waitbus-timer", "1.0", Path("/nowhere"))
@@ -56,10 +57,51 @@ STRANGER = attrs.evolve(PIN, distribution="evil-timer")
     ],
 )
 def test_what_the_pins_say(known: list[Pin], found: Content, trust: str, state: str, reason: str) -> None:
-    judged = pins.judge(known, ENTRY, found, trust)  # type: ignore[arg-type]
+    judged = pins.judge(known, ENTRY, found, Policy(trust=trust))  # type: ignore[arg-type]
     assert judged.state == state
     assert reason in judged.reason
     assert bool(judged.reason) == bool(judged.hint) == (state == "refused")
+
+
+ATTESTED = attrs.evolve(PIN, publisher="GitHub a/b release.yml")
+OLD_ATTESTED = attrs.evolve(OLD, publisher="GitHub a/b release.yml")
+NOBODY_LOOKED = "nobody's attestation of it was looked at, and plugins.require_attestation asks for one"
+WHO = "GitHub a/b release.yml published what was trusted, and nobody looked yet who published version 1.0"
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "required", "state", "reason"),
+    [
+        ([ATTESTED], NOW, False, "pinned", ""),
+        ([ATTESTED], NOW, True, "pinned", ""),
+        ([OLD_ATTESTED, ATTESTED], NOW, True, "pinned", ""),
+        ([OLD_ATTESTED, PIN], NOW, False, "pinned", ""),  # somebody decided
+        ([OLD_ATTESTED, PIN], NOW, True, "refused", NOBODY_LOOKED),
+        ([OLD_ATTESTED], NOW, False, "refused", WHO),
+        ([OLD_ATTESTED], NOW, True, "refused", WHO),
+        ([attrs.evolve(OLD_ATTESTED, name="clock")], NOW, False, "new", ""),
+        ([], NOW, True, "refused", NOBODY_LOOKED),
+        ([OLD], NOW, True, "refused", NOBODY_LOOKED),
+        ([PIN], NOW, True, "refused", NOBODY_LOOKED),
+        (
+            [attrs.evolve(ATTESTED, content="sha256:bb")],
+            NOW,
+            False,
+            "refused",
+            "its files are not those of version 1.0",
+        ),
+        ([], Content(editable=True), True, "refused", NOBODY_LOOKED),
+        ([ATTESTED], Content(wrong="a.py is missing"), True, "refused", "a.py is missing"),
+    ],
+)
+def test_what_they_say_where_publishers_are_trusted(
+    known: list[Pin], found: Content, required: bool, state: str, reason: str
+) -> None:
+    judged = pins.judge(known, ENTRY, found, Policy(require_attestation=required))
+    assert judged.state == state
+    assert reason in judged.reason
+    assert bool(judged.reason) == bool(judged.hint) == (state == "refused")
+    assert ("--attested" in judged.hint) == (judged.reason in (NOBODY_LOOKED, WHO))
 
 
 def test_a_decision_replaces_another_distribution_and_the_same_version_and_keeps_the_rest() -> None:
@@ -79,8 +121,8 @@ def test_of_a_source_the_newest_versions_stay() -> None:
 def test_pins_come_back_as_they_were_written() -> None:
     with pins.changing() as known:
         assert known == []
-        known += [OLD, PIN]
-    assert pins.read() == [OLD, PIN]
+        known += [OLD, PIN, ATTESTED]
+    assert pins.read() == [OLD, PIN, ATTESTED]
     assert tomllib.loads(pins.pins_path().read_text())["plugin"][1]["content"] == "sha256:aa"
     assert pins.pins_path().stat().st_mode & 0o777 == 0o600
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from waitbus.errors import InvalidName, UnknownSource, WaitbusError
+from waitbus.event_checks import shown
 from waitbus.sources.builtin import BUILT_IN
 from waitbus.sources.spec import SourceSpec, from_plain
 
@@ -68,8 +69,13 @@ def register_source(spec: SourceSpec) -> None:
     what is progress, no permission.
 
     Raises:
-      InvalidName: another source has that name or one of the event types.
+      InvalidName: it is no declaration, or another source has that name or one of the event types.
     """
+    if not isinstance(spec, SourceSpec):
+        raise InvalidName(
+            f"{shown(spec)} is no declaration of a source",
+            hint="make one: waitbus.SourceSpec(name=..., event_types=[...])",
+        )
     from waitbus.verdict import declare_progress
 
     for other in known_sources().values():

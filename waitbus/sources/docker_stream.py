@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from waitbus.errors import ServiceMissing
+from waitbus.sources import http_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,7 @@ class Engine:
             yield pieces
         finally:
             await response.aclose()
-            await _end(pieces)
+            await http_body.end(pieces)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -136,20 +137,6 @@ class Engine:
             f"the container engine at {self.endpoint} {what}",
             hint="is it running, and may you use its socket? `docker ps` or `podman ps` tells",
         )
-
-
-async def _end(pieces: AsyncIterator[bytes]) -> None:
-    """Let a body whose connection is closed come to its end.
-
-    httpx2 nests generators, and closing the outermost leaves one to the garbage collector; a read that fails ends them all.
-    """
-    import httpx2
-
-    try:
-        async for _ in pieces:
-            pass
-    except (httpx2.HTTPError, httpx2.StreamError):
-        pass
 
 
 @asynccontextmanager

@@ -79,7 +79,7 @@ def examined(entry: Entry, known: Iterable[pins.Pin], rules: Policy) -> Examined
     if reason := rules.refusal(entry):
         return Examined(entry, Content(), pins.Judgement("refused", reason, "see [plugins] in `waitbus config show`"))
     found = content(entry.info)
-    judgement = pins.judge(known, entry, found, rules.trust)
+    judgement = pins.judge(known, entry, found, rules)
     if judgement.state != "refused" and not found.editable and not has_module(found, entry.info, entry.module):
         reason = f"its entry point names {entry.module}, which is none of its files"
         judgement = pins.Judgement("refused", reason, f"report it to the author of {entry.distribution}")
@@ -133,17 +133,17 @@ def _add_plugins(made: Index, rules: Policy) -> None:
         one = examined(entry, known, rules)
         made["watched"].update(_facts([entry.info / "RECORD", *one.found.files]))
         try:
-            _add(made, one)
+            _add(made, one, rules)
         except WaitbusError as error:
             made["refused"].append(_refused(entry.name, entry.distribution, error.message, error.hint))
 
 
-def _add(made: Index, one: Examined) -> None:
+def _add(made: Index, one: Examined, rules: Policy) -> None:
     entry, judgement = one.entry, one.judgement
     if judgement.state == "refused":
         raise refusal(one)
     if judgement.state in ("new", "new_version"):
-        _pin(one)
+        _pin(one, rules)
     answer = declaration.ask(entry)
     _refuse_what_is_taken(made, from_plain(answer.spec), entry)
     made["watched"].update(_facts(answer.files))
@@ -165,12 +165,12 @@ def refusal(one: Examined) -> WaitbusError:
     )
 
 
-def _pin(one: Examined) -> None:
+def _pin(one: Examined, rules: Policy) -> None:
     """Pin what is used for the first time; whoever does so first tells it."""
     entry = one.entry
     how = "first use" if one.judgement.state == "new" else "new version"
     with pins.changing() as known:
-        again = pins.judge(known, entry, one.found, "distribution")
+        again = pins.judge(known, entry, one.found, attrs.evolve(rules, trust="distribution"))
         if again.state == "refused":  # another distribution was faster
             raise refusal(attrs.evolve(one, judgement=again))
         if again.state == "pinned":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from waitbus.sources.discovery import Entry
-    from waitbus.sources.policy import Trust
+    from waitbus.sources.policy import Policy
     from waitbus.sources.record import Content
 
 PINS_MAX = 1000
@@ -39,7 +39,8 @@ State = Literal["pinned", "new", "new_version", "editable", "refused"]
 
 @attrs.frozen
 class Pin:
-    """One version that is trusted. `pinned_at` is RFC 3339, `how` says who decided."""
+    """One version that is trusted. `pinned_at` is RFC 3339, `how` says who decided, `publisher` who attested it, if that was
+    looked at."""
 
     name: str
     distribution: str
@@ -47,6 +48,7 @@ class Pin:
     content: str
     pinned_at: str
     how: str = "first use"
+    publisher: str = ""
 
 
 class Judgement(NamedTuple):
@@ -57,10 +59,15 @@ class Judgement(NamedTuple):
     hint: str = ""
 
 
-def judge(pins: Iterable[Pin], entry: Entry, found: Content, trust: Trust) -> Judgement:
+def judge(pins: Iterable[Pin], entry: Entry, found: Content, rules: Policy) -> Judgement:
     """What the pins say about an installed plugin."""
+    unattested = Judgement(
+        "refused",
+        "nobody's attestation of it was looked at, and plugins.require_attestation asks for one",
+        f"`waitbus allowlist add {entry.name} --attested` looks at it",
+    )
     if found.editable:
-        return Judgement("editable")
+        return unattested if rules.require_attestation else Judgement("editable")
     if found.wrong:
         return Judgement("refused", found.wrong, f"install {entry.distribution} anew, or remove it")
     own = [pin for pin in pins if pin.name == entry.name]
@@ -70,16 +77,29 @@ def judge(pins: Iterable[Pin], entry: Entry, found: Content, trust: Trust) -> Ju
         reason = f"{strangers[-1].distribution} is trusted under this name, and {entry.distribution} is another one"
         return Judgement("refused", reason, decide)
     same = [pin for pin in own if (pin.distribution, pin.version) == (entry.distribution, entry.version)]
-    if any(pin.content == found.hash for pin in same):
-        return Judgement("pinned")
+    if pin := next((pin for pin in same if pin.content == found.hash), None):
+        return Judgement("pinned") if pin.publisher or not rules.require_attestation else unattested
     if same:
         reason = f"its files are not those of version {entry.version} that was trusted"
         return Judgement("refused", reason, f"install {entry.distribution} anew; or {decide}")
+    if known := publishers(own, entry):
+        reason = f"{known[-1]} published what was trusted, and nobody looked yet who published version {entry.version}"
+        return Judgement(
+            "refused", reason, f"`waitbus allowlist add {entry.name} --attested` looks; without it, {decide}"
+        )
+    if rules.require_attestation:
+        return unattested
     if not own:
         return Judgement("new")
-    if trust == "distribution":
+    if rules.trust == "distribution":
         return Judgement("new_version")
     return Judgement("refused", f"version {entry.version} is not trusted yet (plugins.trust is 'content')", decide)
+
+
+def publishers(pins: Iterable[Pin], entry: Entry) -> list[str]:
+    """Who published the versions of a plugin that are trusted, the last one last."""
+    same = (entry.name, entry.distribution)
+    return [pin.publisher for pin in pins if (pin.name, pin.distribution) == same and pin.publisher]
 
 
 def with_pin(pins: Iterable[Pin], pin: Pin, *, alone: bool = False) -> list[Pin]:
@@ -94,10 +114,10 @@ def with_pin(pins: Iterable[Pin], pin: Pin, *, alone: bool = False) -> list[Pin]
     return [*(old for old in kept if old not in too_old), pin][-PINS_MAX:]
 
 
-def pin_of(entry: Entry, found: Content, how: str) -> Pin:
+def pin_of(entry: Entry, found: Content, how: str, publisher: str = "") -> Pin:
     """A pin of what is installed now."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Pin(entry.name, entry.distribution, entry.version, found.hash, now, how)
+    return Pin(entry.name, entry.distribution, entry.version, found.hash, now, how, publisher)
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
@@ -143,10 +163,10 @@ def salvaged(path: Path | None = None) -> tuple[list[Pin], str]:
 
 
 def _pin(row: Any) -> Pin | None:
-    keys = [field.name for field in attrs.fields(Pin)]
-    if not isinstance(row, Mapping) or set(row) != set(keys) or not all(isinstance(row[key], str) for key in keys):
+    known = {field.name: field.default is attrs.NOTHING for field in attrs.fields(Pin)}
+    if not isinstance(row, Mapping) or not all(key in known and isinstance(value, str) for key, value in row.items()):
         return None
-    return Pin(**row)
+    return Pin(**row) if all(key in row for key, is_needed in known.items() if is_needed) else None
 
 
 @contextlib.contextmanager
@@ -171,11 +191,15 @@ def _write(path: Path, pins: list[Pin]) -> None:
     import tomli_w
 
     head = "# Plugins that are trusted. `waitbus allowlist list` shows them, `add` and `remove` change them.\n\n"
-    text = head + tomli_w.dumps({"plugin": [attrs.asdict(pin) for pin in pins]})
+    text = head + tomli_w.dumps({"plugin": [_row(pin) for pin in pins]})
     try:
         whole.write(path, text.encode())
     except OSError as error:
         raise FileUnwritable(f"cannot write {path}: {error.strerror}", hint="mend its rights, or free space") from None
+
+
+def _row(pin: Pin) -> dict[str, str]:
+    return {key: value for key, value in attrs.asdict(pin).items() if value}
 
 
 @contextlib.contextmanager

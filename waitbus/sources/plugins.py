@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from waitbus import config, paths, sources
+from waitbus import sources
 from waitbus.config import Problem
 from waitbus.errors import ConfigError
 from waitbus.sources import builtin, index, pins
@@ -17,7 +17,7 @@ from waitbus.sources.child_lines import of_command, of_plugin
 from waitbus.sources.command import COMMON, IMPLEMENTATION, Given, command_table, given
 from waitbus.sources.contract import SourceSettings
 from waitbus.sources.in_child import SILENCE, InChild, Program
-from waitbus.sources.policy import policy
+from waitbus.sources.policy import in_force
 from waitbus.sources.surroundings import environment, limited, python
 
 if TYPE_CHECKING:
@@ -122,7 +122,6 @@ def check(name: str) -> None:
     found = next((entry for entry in index.installed() if entry.name == name), None)
     if found is None:
         return
-    table = config.read(paths.config_path()).get("plugins", {})
-    one = index.examined(found, pins.read(), policy(table))
+    one = index.examined(found, pins.read(), in_force())
     if one.judgement.state == "refused":
         raise index.refusal(one)

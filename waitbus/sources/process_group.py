@@ -1,4 +1,4 @@
-"""A process that leads a group of its own: started, heard, and ended with all that it started."""
+"""A process that leads a group of its own: started, heard, and ended with all that it started, and never outliving us."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from waitbus.sources.child import refusal
+from waitbus.sources.lifeline import Lifeline
 
 GRACE, KILL = 1.0, 2.0
 """s from SIGTERM to SIGKILL, and to the end of all patience."""
@@ -23,6 +24,7 @@ class ProcessGroup:
     """A running child and its streams. Its exit can be awaited without reaping it: until then its number is nobody else's."""
 
     process: trio.Process
+    lifeline: Lifeline
     stdin: trio.abc.SendStream | None
     stdout: trio.abc.ReceiveStream
     stderr: trio.abc.ReceiveStream
@@ -34,6 +36,7 @@ class ProcessGroup:
         Raises:
           CommandNotFound, CommandNotExecutable: it cannot be started.
         """
+        lifeline = Lifeline.open()
         try:
             process = await trio.lowlevel.open_process(
                 command,
@@ -43,12 +46,17 @@ class ProcessGroup:
                 env=environment,
                 cwd="/",
                 start_new_session=True,
+                pass_fds=(lifeline.held,),
             )
-        except OSError as error:
-            raise refusal(command[0], error) from None
+        except BaseException as error:
+            lifeline.close()
+            if isinstance(error, OSError):
+                raise refusal(command[0], error) from None
+            raise
+        lifeline.tie(process.pid)
         assert process.stdout is not None
         assert process.stderr is not None
-        return cls(process, process.stdin, process.stdout, process.stderr)
+        return cls(process, lifeline, process.stdin, process.stdout, process.stderr)
 
     async def exited(self) -> None:
         """Its end, while it is still there to be reaped."""
@@ -82,6 +90,7 @@ class ProcessGroup:
             os.killpg(self.process.pid, number)
 
     async def _close(self) -> None:
+        self.lifeline.close()
         for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 await trio.aclose_forcefully(stream)

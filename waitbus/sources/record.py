@@ -21,7 +21,7 @@ FILES_MAX = 20_000
 SIZE_MAX = 512 << 20
 """Bytes of all files of a plugin."""
 
-_OF_THE_INSTALLER = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
+_OF_THE_INSTALLER = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"})
 """Files of a `*.dist-info` that say how it was installed, and differ between two installations of one wheel."""
 
 
@@ -32,6 +32,7 @@ class Content:
     hash: str = ""
     """`sha256:` and 64 hexadecimal digits, over the names and hashes of its files; the same wherever one wheel is installed."""
     files: tuple[Path, ...] = ()
+    """Those that RECORD has a hash of, as far as it can be read."""
     wrong: str = ""
     editable: bool = False
     """Installed to be edited (`pip install -e`): its files are elsewhere and change at any time."""
@@ -41,14 +42,25 @@ def content(info: Path) -> Content:
     """The content of the distribution whose `*.dist-info` is given: every file is read."""
     if _is_editable(info):
         return Content(editable=True)
+    files: tuple[Path, ...] = ()
     try:
         rows = list(_rows(info))
-        files = tuple(_checked(info, name, recorded) for name, recorded in rows)
+        files = tuple(_path(info, name) for name, _ in rows)
+        for name, recorded in rows:
+            _check(info, name, recorded)
     except _Wrong as wrong:
-        return Content(wrong=str(wrong))
-    inside = sorted((name, recorded) for name, recorded in rows if _is_inside(name))
-    digest = hashlib.sha256("".join(f"{name}\0{recorded}\n" for name, recorded in inside).encode("utf-8", "replace"))
+        return Content(wrong=str(wrong), files=files)
+    own = sorted((name, recorded) for name, recorded in rows if is_inside(name))
+    digest = hashlib.sha256("".join(f"{name}\0{recorded}\n" for name, recorded in own).encode("utf-8", "replace"))
     return Content(hash=f"sha256:{digest.hexdigest()}", files=files)
+
+
+def inside(info: Path) -> dict[str, str]:
+    """Name -> hash, as RECORD writes it, of the files that came out of the wheel; nothing where RECORD cannot be read."""
+    try:
+        return {name: recorded for name, recorded in _rows(info) if is_inside(name)}
+    except _Wrong:
+        return {}
 
 
 def has_module(found: Content, info: Path, module: str) -> bool:
@@ -81,8 +93,12 @@ def _rows(info: Path) -> Iterator[tuple[str, str]]:
             raise _Wrong(f"its RECORD has no hash for {name}")
 
 
-def _checked(info: Path, name: str, recorded: str) -> Path:
-    path = Path(os.path.normpath(info.parent / name))
+def _path(info: Path, name: str) -> Path:
+    return Path(os.path.normpath(info.parent / name))
+
+
+def _check(info: Path, name: str, recorded: str) -> None:
+    path = _path(info, name)
     algorithm, _, expected = recorded.partition("=")
     if algorithm not in ("sha256", "sha384", "sha512"):
         raise _Wrong(f"its RECORD has {algorithm!r} for {name}, which is no hash to trust")
@@ -93,12 +109,16 @@ def _checked(info: Path, name: str, recorded: str) -> Path:
             digest = hashlib.file_digest(file, algorithm).digest()
     except OSError:
         raise _Wrong(f"{name} is missing or cannot be read") from None
-    if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != expected:
+    if written(digest) != expected:
         raise _Wrong(f"{name} is not the file that was installed")
-    return path
 
 
-def _is_inside(name: str) -> bool:
+def written(digest: bytes) -> str:
+    """A digest as RECORD writes it."""
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def is_inside(name: str) -> bool:
     """Whether the file is the wheel's own: scripts get the path of their Python written into them."""
     path = PurePosixPath(name)
     made = path.name in _OF_THE_INSTALLER and path.parent.name.endswith(".dist-info")

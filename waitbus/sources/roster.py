@@ -18,7 +18,7 @@ from waitbus.sources.supervision import Health, Supervised
 from waitbus.store import seen, shared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from waitbus.sources.contract import Emitter, Source
 
@@ -46,6 +46,10 @@ class Member:
     farewell: str = ""
     """What the log is told when it is stopped; empty where it is begun anew."""
 
+    @property
+    def can_run(self) -> bool:
+        return self.is_usable and not self.supervised.is_refused
+
 
 @attrs.define(eq=False)
 class Roster:
@@ -55,12 +59,33 @@ class Roster:
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _members: dict[str, Member] = attrs.field(factory=dict, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
+    _index: object = attrs.field(default=None, init=False)
+    """The index of what is installed, by which the last ones were made."""
 
     def set(self, tables: Tables) -> None:
         """From now on these run: new ones begin, others end, those whose table changed begin anew. One whose table could not be
         used is tried again."""
         self._tables = tables
         self._changed.set()
+
+    def again(self) -> None:
+        """Try those anew that could not be used: somebody has decided about plugins."""
+        self._changed.set()
+
+    async def look(self) -> None:
+        """Try them anew if something was installed, changed or decided since; nothing is looked at where all are used.
+
+        Asked with each heartbeat, for which the daemon is awake anyway: a refusal needs no clock of its own.
+        """
+        if all(member.can_run for member in self._members.values()):
+            return
+        from waitbus.sources import index
+
+        try:
+            if await trio.to_thread.run_sync(index.index) is not self._index:
+                self.again()
+        except Exception:  # the boundary: what is installed may be in any state, and the daemon goes on
+            log.exception("what is installed cannot be looked at")
 
     async def run(self) -> None:
         """Run what is set until cancelled. Sleeps while nothing changes."""
@@ -90,21 +115,32 @@ class Roster:
 
     async def _apply(self, tables: Tables, nursery: trio.Nursery) -> None:
         wanted = {name: table for name, table in tables.items() if is_enabled(table)}
-        kept = {name for name, one in self._members.items() if one.is_usable and wanted.get(name) == one.table}
+        refused = await trio.to_thread.run_sync(_refused) if self._members else set()
+        kept = {name for name, one in self._members.items() if one.can_run and wanted.get(name) == one.table} - refused
         fresh = {name: table for name, table in wanted.items() if name not in kept}
         # In a thread: it imports the sources' code, and reads the log.
-        made = await trio.to_thread.run_sync(_prepared, fresh) if fresh else []
-        begun = [one for one in made if not self._goes_on(one)]
+        if fresh:
+            self._index, made = await trio.to_thread.run_sync(_prepared, fresh)
+        else:
+            made = []
+        begun = [one for one in made if not self._goes_on(one, refused)]
         kept |= {one.name for one in made} - {one.name for one in begun}
         await self._end([name for name in self._members if name not in wanted], SWITCHED_OFF)
         await self._end([name for name in self._members if name not in kept], "")
         for one in begun:
             self._begin(one, fresh[one.name], nursery)
 
-    def _goes_on(self, one: Prepared) -> bool:
-        """Whether its new table is wrong, and it runs by the old one: as with all of the configuration, that stays in force."""
+    def _goes_on(self, one: Prepared, refused: Set[str]) -> bool:
+        """Whether its new table is wrong, and it runs by the old one: as with all of the configuration, that stays in force.
+
+        Not so a plugin that is refused now. One that is as unusable as it was goes on being that, and nobody is told once more.
+        """
         before = self._members.get(one.name)
-        if before is None or not before.is_usable or not isinstance(one.source, Unusable):
+        if before is None or not isinstance(one.source, Unusable):
+            return False
+        if not before.is_usable:
+            return before.supervised.source == one.source
+        if one.name in refused or before.supervised.is_refused:
             return False
         log.error("%s; source %s goes on with what was in force", one.source.reason, one.name)
         return True
@@ -139,11 +175,11 @@ class Roster:
             self._members.pop(name, None)
 
 
+@attrs.frozen
 class Unusable:
-    """In the place of a source that cannot be made: down for as long as the configuration stays as it is."""
+    """In the place of a source that cannot be made: down until something else is configured, installed or decided."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    reason: str
 
     async def run(self, bus: Emitter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         bus.down(self.reason)
@@ -160,12 +196,22 @@ class Prepared(NamedTuple):
     hears: list[str]
 
 
-def _prepared(tables: Tables) -> list[Prepared]:
+def _refused() -> set[str]:
+    """The plugins that may not be used now, whatever they were when they began."""
+    from waitbus.sources import index
+
+    return {row["name"] for row in index.index()["refused"] if row["distribution"] != "config"}
+
+
+def _prepared(tables: Tables) -> tuple[object, list[Prepared]]:
+    from waitbus.sources import index
+
+    installed = index.index()  # first: what changes while they are made is looked at once more
     down: Mapping[str, str] = {}
     with contextlib.suppress(LogError, PathError):
         down = seen.sources_down(shared())
     made = [(one.name, _source(one)) for one in configured(tables)]
-    return [Prepared(name, source, name in down, scope_of(source)) for name, source in made]
+    return installed, [Prepared(name, source, name in down, scope_of(source)) for name, source in made]
 
 
 def _source(one: Configured) -> Source:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import trio
 
-from waitbus.errors import LogBusy, LogError, PathError, SourceGaveUp, WaitbusError
+from waitbus.errors import LogBusy, LogError, PathError, PinsDamaged, PluginRefused, SourceGaveUp, WaitbusError
 from waitbus.events import EventInsert
 from waitbus.producer import emit_all
 
@@ -71,13 +71,15 @@ class Supervised:
     was_down: bool = False
     grace: float = 0.0
     health: Health = attrs.field(init=False)
+    is_refused: bool = attrs.field(default=False, init=False)
+    """Whether it may not be used: it stays down until somebody decides otherwise, and whoever owns it begins it anew."""
     _alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """Held while something is written: what happened first is written first."""
     _changes: list[EventInsert] = attrs.field(factory=list, init=False)
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False)
     _hears_from: float = attrs.field(default=float("inf"), init=False)
     _said_down: bool = attrs.field(default=False, init=False)
-    _gave_up: bool = attrs.field(default=False, init=False)
+    _stays_down: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.health = Health(self.name)
@@ -121,7 +123,7 @@ class Supervised:
         before = self.health.state
         self._hears_from = float("inf")
         self._change("down", reason, None if retry_s is None else time.time() + retry_s)
-        if before != "down" or self._gave_up:
+        if before != "down" or self._stays_down:
             self._note("source_down", reason)
 
     def _change(self, state: State, reason: str, retry_at: float | None) -> None:
@@ -192,7 +194,7 @@ class Supervised:
     # -- the supervisor ------------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the source until cancelled; one that raises `SourceGaveUp` stays down.
+        """Run the source until cancelled; one that raises `SourceGaveUp`, or may not be used, stays down.
 
         `started()` comes when its first run has begun or failed: others go on without it.
         """
@@ -206,9 +208,9 @@ class Supervised:
                 if trio.current_time() - self._hears_from >= STEADY:
                     pause = RETRY
                 wait = pause * (1 + random.random()) / 2
-                self._fail(reason, None if self._gave_up else wait)
+                self._fail(reason, None if self._stays_down else wait)
                 begun.go_on()
-                if self._gave_up:
+                if self._stays_down:
                     await trio.sleep_forever()
                 await trio.sleep(wait)
                 pause = min(pause * 2, RETRY_MAX)
@@ -218,8 +220,11 @@ class Supervised:
         try:
             await self.source.run(self, task_status=begun)
         except SourceGaveUp as error:
-            self._gave_up = True
+            self._stays_down = True
             return error.message
+        except (PluginRefused, PinsDamaged) as error:
+            self._stays_down = self.is_refused = True
+            return f"{error.message} ({error.hint})"
         except WaitbusError as error:
             return error.message
         except (

@@ -6,15 +6,19 @@ import contextlib
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
-from waitbus import config, paths
-from waitbus.errors import PluginRefused, UnknownPlugin
+from waitbus import bell, paths
+from waitbus.errors import PathError, PluginRefused, ServiceMissing, UnknownPlugin
 from waitbus.sources import index, pins
 from waitbus.sources.discovery import Entry
-from waitbus.sources.policy import policy
-from waitbus.sources.record import content
+from waitbus.sources.policy import Policy, in_force
+from waitbus.sources.record import Content, content
+
+if TYPE_CHECKING:
+    from waitbus.sources.attested import Attestation, Where
 
 
 @attrs.frozen
@@ -30,6 +34,10 @@ class Row:
     trusted_at: str | None = None
     how: str | None = None
     content: str | None = None
+    files: int = 0
+    """How many were held against RECORD."""
+    publisher: str | None = None
+    """Who attested the version that is trusted, if that was looked at."""
 
 
 def rows() -> list[Row]:
@@ -39,7 +47,7 @@ def rows() -> list[Row]:
       PinsDamaged, ConfigError: nobody can say.
     """
     known = pins.read()
-    rules = policy(config.read(paths.config_path()).get("plugins", {}))
+    rules = in_force()
     found = [_installed(index.examined(entry, known, rules), known) for entry in index.installed()]
     here = {(row.name, row.distribution, row.version) for row in found}
     gone = [_gone(pin) for pin in known if (pin.name, pin.distribution, pin.version) not in here]
@@ -56,6 +64,8 @@ def _installed(one: index.Examined, known: list[pins.Pin]) -> Row:
         trusted_at=None if pin is None else pin.pinned_at,
         how=None if pin is None else pin.how,
         content=one.found.hash or None,
+        files=len(one.found.files),
+        publisher=None if pin is None else pin.publisher or None,
     )
 
 
@@ -68,17 +78,20 @@ def _gone(pin: pins.Pin) -> Row:
         trusted_at=pin.pinned_at,
         how=pin.how,
         content=pin.content,
+        publisher=pin.publisher or None,
     )
 
 
-def add(name: str) -> Row:
-    """Trust what is installed under that name now, in place of another distribution.
+def add(name: str, *, where: Where | None = None) -> Row:
+    """Trust what is installed under that name now, in place of another distribution. `where`: only if a publisher attested it.
 
     Raises:
       UnknownPlugin: nothing is installed under it.
-      PluginRefused: its files do not agree with what its installer wrote down, or change at any time.
+      PluginRefused: its files do not agree with what its installer wrote down, or change at any time; or it is to be attested,
+        and is not, or by somebody else than what was trusted before.
+      ServiceMissing, ExtraMissing, Offline: it is to be attested, and that cannot be looked at.
     """
-    entry = _entry(name)
+    entry, rules = _entry(name), in_force()
     found = content(entry.info)
     what = f"plugin {name!r} of {entry.distribution} {entry.version}"
     if found.editable:
@@ -87,10 +100,68 @@ def add(name: str) -> Row:
         )
     if found.wrong:
         raise PluginRefused(f"{what} cannot be trusted: {found.wrong}", hint=f"install {entry.distribution} anew")
-    pin = pins.pin_of(entry, found, "by hand")
+    if where is None and rules.require_attestation:
+        where = whereabouts(rules)
+    publisher = "" if where is None else _publisher(what, entry, found, where)
+    pin = pins.pin_of(entry, found, "by hand", publisher)
     with pins.changing() as known:
         known[:] = pins.with_pin(known, pin, alone=True)
-    return Row(name, entry.distribution, entry.version, "pinned", "", "", pin.pinned_at, pin.how, pin.content)
+    _tell()
+    return _installed(index.examined(entry, [pin], rules), [pin])
+
+
+def whereabouts(rules: Policy, wheel: str | None = None, provenance: str | None = None) -> Where:
+    """Where attestations are looked for: files, and what they leave open at the index of the configuration."""
+    from waitbus.sources.attested import Where
+
+    return Where(rules.index_url, *(None if name is None else Path(name) for name in (wheel, provenance)))
+
+
+def _publisher(what: str, entry: Entry, found: Content, where: Where) -> str:
+    from waitbus.sources.attested import look
+
+    (one,) = look([(entry, found)], where)
+    by_hand = f"`waitbus allowlist add {entry.name}` trusts it without, where plugins.require_attestation does not ask for one"
+    if one.state == "unknown":
+        raise ServiceMissing(
+            f"who published {what} cannot be looked at: {one.reason}", hint=f"try it later; or {by_hand}"
+        )
+    if one.state != "attested":
+        raise PluginRefused(f"{what} is not attested: {one.reason}", hint=by_hand)
+    known, publisher = pins.publishers(pins.read(), entry), one.publisher or ""
+    if known and publisher not in known:
+        raise PluginRefused(
+            f"{what} was published by {publisher}, and {known[-1]} is trusted",
+            hint=f"`waitbus allowlist remove {entry.name}` forgets who was trusted; then add it once more",
+        )
+    return publisher
+
+
+def attestations(several: list[Row], where: Where) -> list[Attestation]:
+    """Who published what is installed under these names, one answer for each: held against who is trusted.
+
+    Raises:
+      ExtraMissing, Offline: nobody can say.
+    """
+    from waitbus.sources.attested import look
+
+    entries = {(entry.name, entry.distribution): entry for entry in index.installed()}
+    own = [entries[row.name, row.distribution] for row in several]
+    infos = {entry.info: entry for entry in own}  # a distribution may bring several sources
+    answers = dict(zip(infos, look([(entry, content(info)) for info, entry in infos.items()], where), strict=True))
+    return [_held(answers[entry.info], row) for entry, row in zip(own, several, strict=True)]
+
+
+def _held(one: Attestation, row: Row) -> Attestation:
+    if one.state == "attested" and row.publisher not in (None, one.publisher):
+        return attrs.evolve(one, state="wrong", reason=f"{one.publisher} published it, and {row.publisher} is trusted")
+    return one
+
+
+def _tell() -> None:
+    """A daemon that runs tries anew what it was refused."""
+    with contextlib.suppress(PathError):
+        bell.ring(paths.bells_dir(), bell.TRUST)
 
 
 def _entry(name: str) -> Entry:
@@ -112,7 +183,9 @@ def remove(name: str) -> int:
     with pins.changing() as known:
         before = len(known)
         known[:] = [pin for pin in known if pin.name != name]
-        return before - len(known)
+        removed = before - len(known)
+    _tell()
+    return removed
 
 
 @attrs.frozen
@@ -133,4 +206,5 @@ def repair(*, dry: bool) -> Repaired:
     aside = path.with_name(f"plugins.toml.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
     with pins.changing(repair=True), contextlib.suppress(FileExistsError):
         os.link(path, aside)
+    _tell()
     return Repaired(wrong, len(kept), aside)
