@@ -126,7 +126,12 @@ def beside_options(function: F) -> F:
     many = partial(option, group=BESIDE, multiple=True)
     return _all(
         function,
-        many("--root", "roots", metavar="DIR", help="Changes of files in this folder [default with --source fs: .]."),
+        many(
+            "--root",
+            "roots",
+            metavar="DIR",
+            help="Changes of files in this folder [default: the configured roots, else .].",
+        ),
         many("--glob", "globs", metavar="PATTERN", help="Changes of files of such names, as in '*.py'."),
         many("--pid", "pids", type=PID, metavar="N", help="The end of that process, whoever started it."),
         many("--port", "ports", metavar="HOST:PORT", help="Until somebody accepts connections there. Polls."),
@@ -212,8 +217,9 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
         for name in ("first_of", "all_of", "none_of", "fail_on")
     }
     if roots or globs:
-        from waitbus.cli.watching import narrowed
+        from waitbus.cli.watching import configured_roots, narrowed
 
+        roots = roots or configured_roots()
         predicate, clauses = narrowed(predicate, clauses, roots, globs)
     return Asked(
         predicate=predicate,

@@ -129,7 +129,12 @@ def _skip(text: str) -> str:
     return f".{{{len(text)}}}" if text else ""
 
 
-def covers(watched: Iterable[str], roots: Iterable[str]) -> bool:
-    """Whether every one of `roots` lies in a folder that is watched already."""
-    above = [os.path.realpath(folder).rstrip("/") + "/" for folder in watched]
-    return all(any(f"{os.path.realpath(root)}/".startswith(folder) for folder in above) for root in roots)
+def covers(watched: Iterable[str], roots: Iterable[str], *, recursive: bool = True) -> bool:
+    """Whether every one of `roots` is a folder that is watched already, or, where those in it are watched too, lies in one."""
+    above = [_closed(folder) for folder in watched]
+    below = [_closed(root) for root in roots]
+    return all(any(root.startswith(folder) if recursive else root == folder for folder in above) for root in below)
+
+
+def _closed(folder: str) -> str:
+    return os.path.realpath(os.path.expanduser(folder)).rstrip("/") + "/"
