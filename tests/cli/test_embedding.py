@@ -305,6 +305,10 @@ LEFT: list[tuple[str, tuple[str, ...], bool]] = [
     ('include = ["*.py"]', ("--root", "{home}/d", "--glob", "*.py"), True),
     ("recursive = false", ("--root", "{home}/d"), False),
     ("recursive = false", ("--root", "{home}"), True),
+    ('exclude = ["d/"]', ("--root", "{home}/d"), False),
+    ('exclude = "e/"', ("--root", "{home}/d"), True),
+    ("", ("--root", "{home}/ignored/in"), False),
+    ("gitignore = false", ("--root", "{home}/ignored/in"), True),
 ]
 
 
@@ -314,6 +318,8 @@ def test_what_the_daemon_tells_all_of_is_left_to_it(
 ) -> None:
     """Files elsewhere, of other names, or in folders that it does not look into: of those it would never tell."""
     configure(home, f"[sources.fs]\n{table}\n".replace("{home}", str(home)))
+    subprocess.run(["git", "init", "-q", home], check=True)
+    (home / ".gitignore").write_text("ignored/\n")
     monkeypatch.setattr(watching, "daemon_sources", lambda: (Running("fs", (str(home),)),))
     made = _embedded([option.format(home=home) for option in options], monkeypatch)
     assert [one.runs for one in made] == [not is_left]
