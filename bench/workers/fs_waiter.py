@@ -49,7 +49,7 @@ def ours(root: str, take: Callable[[Any], bool]) -> None:
 
     async def wait() -> None:
         async with trio.open_nursery() as nursery, waitbus.asubscribe(source="fs") as frames:
-            await nursery.start(Supervised("fs", FsSource(FsSettings.for_wait([root])), tells=False).run)
+            await nursery.start(Supervised("fs", FsSource(FsSettings(roots=(root,))), tells=False).run)
             async for frame in frames:
                 if take(frame):
                     break

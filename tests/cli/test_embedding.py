@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +13,13 @@ import attrs
 import pytest
 
 from tests import drops, support
+from tests.bus import Daemon
 from tests.drops import FOLDER, MAIN, SPEC, drop, watchers
 from tests.logs import rows
 from tests.schemas import checked
 from tests.support import PYTHON, eventually, read_until
 from waitbus import sources, verdict
-from waitbus.cli import spelling, watching
+from waitbus.cli import main, spelling, watching
 from waitbus.ops.daemon_sources import Running, of_report
 from waitbus.sources import known_sources, register_source
 from waitbus.sources.contract import SourceSettings
@@ -87,22 +88,20 @@ def test_a_wait_runs_the_source_that_nobody_runs(waitbus: Callable[..., Any], fo
 def test_it_is_needed_where_a_term_names_it(
     known: None, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _embedded(options, monkeypatch) == ["drops"]
+    assert [one.spec.name for one in _embedded(options, monkeypatch)] == ["drops"]
 
 
-def _embedded(options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The sources that `wait` with those options runs."""
+def _embedded(options: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The sources that `wait` with those options runs, or has on standby."""
     from waitbus.cli import wait as module
 
-    found: list[str] = []
+    found: list[Any] = []
 
     def stop(asked: Any, form: Any, agent: bool) -> int:
-        found.extend(one.spec.name for one in asked.embedded())
+        found.extend(asked.embedded())
         return 0
 
     monkeypatch.setattr(module, "_wait", stop)
-    from waitbus.cli import main
-
     assert main(["wait", *options], standalone=False) == 0
     return found
 
@@ -117,13 +116,26 @@ def test_it_is_not_needed_where_nothing_names_it(
     assert _embedded(options, monkeypatch) == []
 
 
-def _not_asked() -> tuple[Running, ...]:
-    raise AssertionError("the daemon is not to be asked")
+def _not_asked(*_: object) -> tuple[Running, ...]:
+    raise AssertionError("nobody is to ask")
 
 
-def test_what_the_daemon_runs_is_not_run_again(known: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_daemon_runs_is_not_run_again(
+    call: Call, known: None, monkeypatch: pytest.MonkeyPatch, folder: Path, bus: Daemon
+) -> None:
     monkeypatch.setattr(watching, "daemon_sources", lambda: (Running("drops"),))
-    assert _embedded(("--source", "drops"), monkeypatch) == []
+    monkeypatch.setattr("waitbus.sources.watched.make", _not_asked)
+    result = call("wait", "--source", "drops", *BRIEF)
+    assert (result.code, result.err.splitlines()[0]) == (124, "armed")
+
+
+def test_where_the_daemon_is_gone_as_the_wait_begins_it_is_run(
+    call: Call, known: None, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.setattr(watching, "daemon_sources", lambda: (Running("drops"),))
+    result = call("wait", "--source", "drops", *BRIEF)
+    said = "waitbus: the daemon watches drops no longer; watching it here while this command waits"
+    assert (result.code, result.err.splitlines()[1:3]) == (124, [said, "armed"])
 
 
 def test_a_source_that_goes_down_is_said_and_the_wait_goes_on(waitbus: Callable[..., Any], folder: Path) -> None:
@@ -233,9 +245,8 @@ class FileSettings(SourceSettings):
     roots: list[str] = attrs.field(factory=list)
     globs: list[str] = attrs.field(factory=list)
 
-    @classmethod
-    def for_wait(cls, roots: list[str], globs: list[str]) -> FileSettings:
-        return cls(roots=roots, globs=globs)
+    def for_wait(self, roots: Sequence[str], globs: Sequence[str]) -> FileSettings:
+        return FileSettings(roots=list(roots or self.roots or ["."]), globs=list(globs))
 
 
 @pytest.fixture
@@ -276,14 +287,42 @@ def test_it_is_needed_where_an_event_of_it_is_named(call: Call, files: list[Any]
     assert files == [(["."], [])]
 
 
-def test_a_folder_that_the_daemon_watches_is_left_to_it(
-    call: Call, files: list[Any], home: Path, monkeypatch: pytest.MonkeyPatch
+def configure(home: Path, text: str) -> None:
+    (home / "c").mkdir(exist_ok=True)
+    (home / "c" / "config.toml").write_text(text, encoding="utf-8")
+
+
+LEFT: list[tuple[str, tuple[str, ...], bool]] = [
+    ("", ("--root", "{home}/d"), True),
+    ("", ("--root", "{home}"), True),
+    ("", ("--source", "fs"), True),
+    ("", ("--root", "/tmp"), False),
+    ("", ("--root", "{home}/d", "--root", "/tmp"), False),
+    ("", ("--glob", "*.py"), False),
+    ('roots = ["{home}/d"]', ("--glob", "*.py"), True),
+    ('include = ["*.txt"]', ("--root", "{home}/d"), True),
+    ('include = ["*.txt"]', ("--root", "{home}/d", "--glob", "*.py"), False),
+    ('include = ["*.py"]', ("--root", "{home}/d", "--glob", "*.py"), True),
+    ("recursive = false", ("--root", "{home}/d"), False),
+    ("recursive = false", ("--root", "{home}"), True),
+    ('exclude = ["d/"]', ("--root", "{home}/d"), False),
+    ('exclude = "e/"', ("--root", "{home}/d"), True),
+    ("", ("--root", "{home}/ignored/in"), False),
+    ("gitignore = false", ("--root", "{home}/ignored/in"), True),
+]
+
+
+@pytest.mark.parametrize(("table", "options", "is_left"), LEFT)
+def test_what_the_daemon_tells_all_of_is_left_to_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, table: str, options: tuple[str, ...], is_left: bool
 ) -> None:
+    """Files elsewhere, of other names, or in folders that it does not look into: of those it would never tell."""
+    configure(home, f"[sources.fs]\n{table}\n".replace("{home}", str(home)))
+    subprocess.run(["git", "init", "-q", home], check=True)
+    (home / ".gitignore").write_text("ignored/\n")
     monkeypatch.setattr(watching, "daemon_sources", lambda: (Running("fs", (str(home),)),))
-    call("wait", "--root", str(home / "d"), *BRIEF)
-    assert files == []
-    call("wait", "--root", "/tmp", *BRIEF)
-    assert files == [(["/tmp"], [])]
+    made = _embedded([option.format(home=home) for option in options], monkeypatch)
+    assert [one.runs for one in made] == [not is_left]
 
 
 def test_what_others_see_elsewhere_does_not_end_it(call: Call, files: list[Any], home: Path) -> None:
@@ -321,6 +360,66 @@ def test_a_folder_beside_something_else_is_refused(call: Call, options: tuple[st
         2,
         [f"error: {error}", "hint: put the other one into a clause: --all-of SOURCE:KEY=VALUE"],
     )
+
+
+# -- what its table says -----------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_source_holds_in_a_wait_too(
+    waitbus: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the daemon is to run it or not."""
+    monkeypatch.delenv(FOLDER)
+    (home / "elsewhere").mkdir()
+    configure(home, f'[sources.drops]\nenabled = false\nfolder = "{home}/elsewhere"\n')
+    child = waitbus("wait", "--source", "drops", "--timeout", "20s")
+    armed(child)
+    assert drop(home / "elsewhere", "a") == 1
+    assert end(child)[:2] == (0, "dropped  a\n")
+
+
+def test_the_folders_of_the_table_are_meant_where_none_is_given(call: Call, files: list[Any], home: Path) -> None:
+    configure(home, '[sources.fs]\nroots = ["/tmp", "/var/tmp"]\n')
+    said = "waitbus: no daemon watches /tmp and /var/tmp; watching them here while this command waits"
+    for options in (("--source", "fs"), ("--glob", "*.py"), ("fs_change",)):
+        assert said in call("wait", *options, *BRIEF).err.splitlines(), options
+    assert call("wait", "--root", str(home), *BRIEF).code == 124
+    assert [roots for roots, _ in files] == [["/tmp", "/var/tmp"]] * 3 + [[str(home)]]
+
+
+def test_with_a_glob_alone_what_lies_in_the_folders_of_the_table_ends_it(
+    call: Call, files: list[Any], home: Path
+) -> None:
+    from tests.logs import tell
+
+    configure(home, '[sources.fs]\nroots = ["/elsewhere"]\n')
+    tell("fs_change", "fs", fields={"path": f"{home}/a.py", "action": "modified"})
+    assert call("wait", "--glob", "*.py", "--since", "1h", *BRIEF).code == 124
+    tell("fs_change", "fs", fields={"path": "/elsewhere/a.py", "action": "modified"})
+    assert call("wait", "--glob", "*.py", "--since", "1h", *BRIEF).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[sources.drops]\nfoldr = 1\n", "unknown key 'sources.drops.foldr'"),
+        ("[sources.drops]\nfolder = 1\n", "sources.drops.folder: 1 is not a text"),
+        ('[sources.drops]\nenabled = "yes"\n', "sources.drops.enabled: 'yes' is neither true nor false"),
+        ("[sources]\ndrops = 7\n", "sources.drops: 7 is not a table"),
+        ("sources = 7\n", "sources.drops: 7 is not a table"),
+        ("[sources", "config.toml is not TOML"),
+    ],
+)
+def test_a_table_that_is_wrong_is_one_error(call: Call, known: None, home: Path, text: str, said: str) -> None:
+    configure(home, text)
+    result = call("wait", "--source", "drops", *BRIEF)
+    assert (result.code, len(result.err.splitlines())) == (2, 2)
+    assert said in result.err.splitlines()[0]
+
+
+def test_what_else_is_wrong_in_the_configuration_is_no_business_of_a_wait(call: Call, known: None, home: Path) -> None:
+    configure(home, 'log_level = "LOUD"\n[sources.other]\nnonsense = 1\n')
+    assert call("wait", "--source", "drops", *BRIEF).code == 124
 
 
 # -- what the daemon runs ----------------------------------------------------------------------------------------------

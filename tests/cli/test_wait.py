@@ -21,7 +21,9 @@ from waitbus.client.start import Start
 from waitbus.events import EventInsert, parse_event_id
 from waitbus.predicate import Predicate
 from waitbus.producer import emit_batch
-from waitbus.sources import known_sources
+from waitbus.sources import known_sources, source
+from waitbus.sources.contract import SourceSettings
+from waitbus.sources.watched import Watched
 
 Call = Callable[..., support.Result]
 PAST, NOW = ("--since", "1h"), ("--since", "now")
@@ -609,6 +611,9 @@ def test_without_proc_it_begins_now(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--source", "docker"), ["docker"]),
         (("--source", "docker", "--source", "fs"), ["docker", "fs"]),
         (("--all-of", "docker:name=db", "--fail-on", "fs:name=x"), ["docker", "fs"]),
+        (("docker_container",), ["docker"]),
+        (("--all-of", "event_type=fs_change"), ["fs"]),
+        (("deploy_finished",), []),
         (("--source", "agent"), []),
         (("--match", "env=staging"), []),
     ],
@@ -634,7 +639,11 @@ def test_a_source_that_is_down_is_told_when_the_wait_begins(
 
 def test_of_a_source_that_the_wait_runs_itself_nothing_is_told_from_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     teller = Teller(Asked(predicate=Predicate.parse(source="fs"), start=Start()), "text")
-    teller.embedded = frozenset({"fs"})
+    docker = Watched(source("docker"), SourceSettings, asked_ns=time.time_ns())
+    teller.watched = [Watched(source("fs"), SourceSettings), docker]
     for name in ("fs", "docker"):
         teller.health(name, "the daemon was stopped")
     assert capsys.readouterr().err == "warning: docker is down: the daemon was stopped; waiting on\n"
+    docker.runs = True
+    teller.health("docker", None)
+    assert capsys.readouterr().err == ""

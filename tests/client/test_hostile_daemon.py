@@ -6,6 +6,7 @@ import json
 import math
 import os
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -264,6 +265,37 @@ def test_a_daemon_that_hangs_up_on_everybody_is_not_asked_for_ever(fake: FakeDae
     emit(2)
     assert numbers(steps(session)) == [2]
     session.close()
+
+
+def test_that_a_daemon_is_left_is_told_once_and_when_it_was_heard_last(session: Session, fake: FakeDaemon) -> None:
+    """Also where another one answers at once, so that there is nothing to say to a person."""
+    left: list[int | None] = []
+    session.when_it_leaves(lambda: left.append(session.left_ns))
+    armed(session, fake)
+    fake.say({"kind": "daemon_heartbeat", "ts": 1_700_000_000, "uptime_sec": 1, "seq": 1})
+    steps(session)
+    assert (left, session.left_ns) == ([], None)
+    for _ in range(2):
+        fake.hang_up()
+        steps(session)
+        assert fake.accept()
+        armed(session, fake)
+    assert (left, session.left_ns) == ([1_700_000_000_000_000_000], 1_700_000_000_000_000_000)
+
+
+def test_a_daemon_was_heard_last_when_it_let_us_in(session: Session, fake: FakeDaemon) -> None:
+    begun = time.time_ns()
+    armed(session, fake)
+    fake.hang_up()
+    steps(session)
+    assert session.left_ns is not None
+    assert begun - 2_000_000_000 < session.left_ns <= time.time_ns()
+
+
+def test_a_daemon_that_never_let_us_in_was_never_heard(session: Session, fake: FakeDaemon) -> None:
+    fake.hang_up()
+    steps(session)
+    assert session.left_ns == 0
 
 
 def test_heartbeats_move_the_position_past_what_a_filter_hid(fake: FakeDaemon, clock: Clock) -> None:

@@ -18,6 +18,7 @@ from tests.bus import daemon
 from tests.logs import rows
 from tests.schemas import checked
 from tests.support import eventually, read_until
+from waitbus.errors import ConfigError
 from waitbus.store import Log
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -129,3 +130,70 @@ async def test_the_library_under_trio(src: Path) -> None:
 
 def test_the_library_in_a_script(src: Path) -> None:
     assert waitbus.wait_for(sources=[waitbus.watch_files("src", "*.py")], timeout=0.2) is None
+
+
+# -- what the table says -----------------------------------------------------------------------------------------------
+
+TABLE = 'enabled = false\nexclude = ["build/"]\ngitignore = false\ndebounce = "500ms"\n'
+
+
+def configure(home: Path, table: str) -> None:
+    (home / "c").mkdir()
+    (home / "c" / "config.toml").write_text(f"[sources.fs]\n{table}")
+
+
+def test_what_the_table_says_of_files_holds(spawn: Spawn, src: Path, home: Path, log: Log) -> None:
+    configure(home, TABLE)
+    subprocess.run(["git", "init", "-q", "src"], check=True)
+    (src / ".gitignore").write_text("*.py")
+    (src / "build").mkdir()
+    child = spawn("wait", "--root", "src", "--glob", "*.py", "--timeout", "20s")
+    armed(child)
+    (src / "build" / "a.py").write_text("x")
+    for text in ("1", "22", "333"):
+        (src / "b.py").write_text(text)
+    assert end(child)[0] == 0
+    assert [(change["path"], change["size"]) for change in changes(log)] == [(str(src / "b.py"), 3)]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"), [((), ("a.txt", "b.py")), (("--glob", "*.txt"), ("a.py", "b.txt"))], ids=["table", "glob"]
+)
+def test_what_it_includes_holds_unless_a_glob_is_given(
+    spawn: Spawn, src: Path, home: Path, log: Log, options: tuple[str, ...], names: tuple[str, str]
+) -> None:
+    configure(home, 'include = ["*.py"]\n')
+    child = spawn("wait", "--root", "src", *options, "--timeout", "20s")
+    armed(child)
+    for name in names:
+        (src / name).touch()
+    assert end(child)[0] == 0
+    assert [change["path"] for change in changes(log)] == [str(src / names[1])]
+
+
+async def test_it_holds_in_the_library_too(src: Path, home: Path) -> None:
+    configure(home, 'exclude = ["build/"]\ninclude = ["*.txt"]\n')
+    (src / "build").mkdir()
+    found: list[Any] = []
+
+    async def wait() -> None:
+        found.append(await waitbus.await_for(sources=[waitbus.watch_files("src", "*.py")], timeout=20))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        number = 0
+        while not found:
+            number += 1
+            for place in ("build/", "app/"):
+                await trio.to_thread.run_sync((src / f"{place}{number}.py").touch)
+            with trio.move_on_after(0.05):
+                await trio.sleep_forever()
+    assert found[0].fields["relpath"].startswith("app/")
+
+
+def test_a_table_that_is_wrong_is_told_where_it_is_used(src: Path, home: Path) -> None:
+    configure(home, 'debounce = "soon"\n')
+    with pytest.raises(ConfigError, match=r"sources\.fs\.debounce"):
+        waitbus.watch_files("src")
+    with pytest.raises(ConfigError, match=r"sources\.fs\.debounce"):
+        waitbus.decide(sources=[waitbus.watch_source("fs")], timeout=5)

@@ -83,13 +83,15 @@ def change(event: EventInsert, root: Path) -> tuple[Any, ...]:
 
 
 @asynccontextmanager
-async def watching(root: Path, **settings: Any) -> AsyncIterator[Bus]:
-    """A source that is armed, in a nursery of its own."""
+async def watching(root: Path, *, since_ns: int | None = None, **settings: Any) -> AsyncIterator[Bus]:
+    """A source that is armed, in a nursery of its own; it takes over from another one that was heard until `since_ns`."""
     settings.setdefault("roots", [str(root)])
-    bus = Bus(root)
+    bus, source = Bus(root), FsSource(FsSettings(**settings))
+    if since_ns is not None:
+        source.take_over(since_ns)
     async with trio.open_nursery() as nursery:
         with trio.fail_after(LIMIT):
-            await nursery.start(FsSource(FsSettings(**settings)).run, bus)
+            await nursery.start(source.run, bus)
         yield bus
         nursery.cancel_scope.cancel()
 

@@ -413,6 +413,22 @@ def test_a_wait_that_begins_now_makes_up_for_nothing() -> None:
     assert settings_for_wait(known_sources()["docker"]) == DockerSettings(look_back=Seconds(0.0))
 
 
+async def test_who_takes_over_asks_for_what_happened_since(path: Path, mock_clock: MockClock) -> None:
+    """Whatever was heard before: by then it may be long ago that anything happened."""
+    heard_before(NOW - 60 * S)
+    docker = source(path, look_back=Seconds(0.0))
+    docker.take_over(NOW - 2 * S)
+    forgotten = ended_at(NOW - S)
+    engine = FakeEngine(path, [says(line("start", NOW - S))], {ID: forgotten}, [ID])
+    bus = Bus()
+    async with engine.listening(), running(docker, bus):
+        await bus.rows(2)
+        await _jump(mock_clock, SETTLE)
+        await bus.rows(3)
+    assert engine.streams[0].since_ns == NOW - 2 * S
+    assert keys()[1:] == [f"start:{NOW - S}", f"die:{NOW - S}"]
+
+
 @pytest.mark.parametrize(("age_s", "look_back"), [(90_000, 86_400.0), (60, 0.0), (60, 30.0)])
 async def test_the_look_back_has_an_end(path: Path, age_s: int, look_back: float) -> None:
     heard_before(NOW - age_s * S)

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from tests import support
+from tests.bus import Daemon
 from tests.sources.engine import IMAGE, NoEngine, RealEngine, real_engine
 from tests.sources.test_docker import Bus, rows, running, source
 from waitbus.events import Row
@@ -139,6 +140,29 @@ async def test_what_was_told_and_what_is_found_are_one_row(real: RealEngine, mon
             await looked.wait()
     assert asked == [container]
     assert [row.delivery_id for row in exits() if container in row.delivery_id] == before
+
+
+async def test_a_wait_finds_what_ends_right_behind_the_kill_of_its_daemon(
+    real: RealEngine, home: Path, spawn: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """F1. Two of them: one row."""
+    (home / "c").mkdir()
+    (home / "c" / "config.toml").write_text(f'[sources.docker]\nenabled = true\nhost = "unix://{real.socket}"\n')
+    container = await trio.to_thread.run_sync(real.create, "bereft", "exit 3")
+    bus = await trio.to_thread.run_sync(Daemon, home)
+    try:
+        up = partial(support.eventually, lambda: [row for row in bus.report()["sources"] if row["state"] == "up"])
+        await trio.to_thread.run_sync(up)
+        waits: list[Any] = [spawn("wait", "--source", "docker", "--timeout", "20s") for _ in range(2)]
+        for wait in waits:
+            assert await trio.to_thread.run_sync(support.read_until, wait.stderr, "armed") == "armed\n"
+    finally:
+        bus.kill()
+    await trio.to_thread.run_sync(real.begin, container)
+    for wait in waits:
+        out, _ = await trio.to_thread.run_sync(partial(wait.communicate, timeout=20))
+        assert (wait.returncode, out) == (1, f"docker_container  bereft  failure  exit 3  {IMAGE}\n")
+    assert len([row for row in exits() if container in row.delivery_id]) == 1
 
 
 @pytest.mark.scaled(usual=5, full=50)

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from tests.sources.fs_watching import Bus, git, repository_of, sh, watching
+from waitbus.config import Seconds
 from waitbus.errors import ConfigError, InvalidValue, PathError, WaitbusError
 from waitbus.events import EventInsert, converter
 from waitbus.paths import log_path
@@ -684,8 +685,16 @@ def test_settings_come_from_a_table(root: Path) -> None:
 
 def test_a_wait_without_a_root_means_the_current_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    assert FsSettings.for_wait(globs=["*.py"]) == FsSettings(roots=(str(root),), include=("*.py",))
-    assert FsSettings.for_wait(["src"], debounce=1.0).roots == ("src",)
+    settings = FsSettings().for_wait(globs=["*.py"])
+    assert settings == FsSettings(roots=(".",), include=("*.py",))
+    assert settings.places() == [str(root)]
+
+
+def test_what_a_wait_asks_for_wins_over_its_table() -> None:
+    table = FsSettings(roots=("a",), include=("*.c",), exclude=("b",), debounce=Seconds(1.0))
+    assert table.for_wait() == table
+    assert table.for_wait(["src"]) == attrs.evolve(table, roots=("src",))
+    assert table.for_wait(globs=["*.py"]) == attrs.evolve(table, include=("*.py",))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import waitbus
 from tests import wheels
 from waitbus import declared, sources, verdict
 from waitbus.document import Document
@@ -405,3 +406,33 @@ def test_of_two_distributions_with_one_name_the_second_is_never_run(install: Ins
     assert known_sources()["clock"].about == "A clock."
     assert "the-clock is trusted under this name, and zz-clock is another one" in refused()["message"]
     assert not mark.exists()
+
+
+# -- inside of a wait --------------------------------------------------------------------------------------------------
+
+
+def embeddable_timer(site: Path) -> None:
+    """The example plugin, which says besides that a wait may run it."""
+    files = dict(wheels.contents(wheels.TIMER))
+    declared = files["waitbus_timer/__init__.py"].replace(b"    settings=", b"    embeddable=True,\n    settings=")
+    record = next(name for name in files if name.endswith("/RECORD"))
+    changed = {**{name: data for name, data in files.items() if name != record}, "waitbus_timer/__init__.py": declared}
+    wheels.unpacked({**changed, record: wheels.record(changed, record.partition("/")[0])}, site)
+
+
+def test_a_wait_runs_a_plugin_that_says_it_may_and_by_its_table(site: Path, spawn: Callable[..., Any]) -> None:
+    embeddable_timer(site)
+    configure("[sources.timer]\nevery = 0.05\nalarm_each = 3\n")
+    child = spawn("wait", "--source", "timer", "--timeout", "20s", "--json")
+    out, err = child.communicate(timeout=25)
+    assert child.returncode == 0, err
+    assert "waitbus: no daemon watches timer; watching it here while this command waits" in err.splitlines()
+    assert json.loads(out)["fields"]["number"] % 3 == 0
+
+
+def test_the_library_runs_it_too(site: Path) -> None:
+    embeddable_timer(site)
+    configure("[sources.timer]\nevery = 0.05\nalarm_each = 3\n")
+    outcome = waitbus.decide(sources=[waitbus.watch_source("timer")], timeout=20)
+    assert outcome.frame is not None
+    assert outcome.frame.event_type == "timer_alarm"

@@ -76,7 +76,7 @@ class Asked:
     @property
     def heard_of(self) -> frozenset[str]:
         """The sources whose health matters to it, where somebody else runs them."""
-        named = {source for predicate in self.predicates for source in predicate.sources}
+        named = {name for predicate in self.predicates for name in predicate.sources or _typed(predicate)}
         return frozenset(named | ({"github"} if self.states else set()))
 
     @property
@@ -126,7 +126,12 @@ def beside_options(function: F) -> F:
     many = partial(option, group=BESIDE, multiple=True)
     return _all(
         function,
-        many("--root", "roots", metavar="DIR", help="Changes of files in this folder [default with --source fs: .]."),
+        many(
+            "--root",
+            "roots",
+            metavar="DIR",
+            help="Changes of files in this folder [default: the configured roots, else .].",
+        ),
         many("--glob", "globs", metavar="PATTERN", help="Changes of files of such names, as in '*.py'."),
         many("--pid", "pids", type=PID, metavar="N", help="The end of that process, whoever started it."),
         many("--port", "ports", metavar="HOST:PORT", help="Until somebody accepts connections there. Polls."),
@@ -212,8 +217,9 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
         for name in ("first_of", "all_of", "none_of", "fail_on")
     }
     if roots or globs:
-        from waitbus.cli.watching import narrowed
+        from waitbus.cli.watching import configured_roots, narrowed
 
+        roots = roots or configured_roots()
         predicate, clauses = narrowed(predicate, clauses, roots, globs)
     return Asked(
         predicate=predicate,
@@ -331,8 +337,13 @@ def _may_need_a_source(predicate: Predicate) -> bool:
     """Whether it is worth to load the declarations (10 ms): what it names may be a source that a wait can run."""
     if predicate.sources:
         return any(name in EMBEDDED or name not in BUILT_IN for name in predicate.sources)
+    return bool(_typed(predicate))
+
+
+def _typed(predicate: Predicate) -> set[str]:
+    """Those of the sources that a wait can run whose event types are named."""
     types = (str(term.value) for term in predicate.terms if term.key == "event_type" and term.op == "=")
-    return any(name.partition("_")[0] in EMBEDDED for name in types)
+    return {name.partition("_")[0] for name in types} & set(EMBEDDED)
 
 
 def _start(since: Start | None) -> Start:

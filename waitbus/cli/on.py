@@ -15,11 +15,8 @@ from waitbus.cli.command import Usage, command
 from waitbus.cli.options import FINITE_DURATION, option, quiet_option, timeout_option
 from waitbus.cli.reacting import Child, Command, terminal_is_ours
 from waitbus.cli.telling import Teller
-from waitbus.cli.waiting import Ear, begun
+from waitbus.cli.waiting import Ear, begun, subscribed
 from waitbus.client.beside import states_of
-from waitbus.client.drive import loop_key
-from waitbus.client.feed import Feed
-from waitbus.client.subscription import AsyncSubscription
 from waitbus.client.waits import run
 
 if TYPE_CHECKING:
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
 
     from waitbus.client.beside import Beside
     from waitbus.client.plan import Answer, Outcome, Plan
+    from waitbus.client.subscription import AsyncSubscription
     from waitbus.client.waits import Source
     from waitbus.predicate import Clause
 
@@ -132,19 +130,15 @@ class _Reaction:
         return code
 
     async def _react(self) -> int:
-        wanted = self.plan.wanted
-        sources = begun(self.beside, wanted, self.teller)
-        if not wanted.alternatives:
-            return await self._once(None, sources)
-        feed = Feed(wanted, self.wanted.start, strict=self.wanted.strict, told=self.teller.notice, key=loop_key)
-        self.teller.attach(feed.session)
-        subscription = AsyncSubscription(feed)
+        subscription = subscribed(self.wanted, self.plan.wanted, self.teller)
         try:
-            if self.loop:
+            sources = begun(self.beside, self.plan.wanted, self.teller, subscription)
+            if self.loop and subscription is not None:
                 return await self._each(subscription, sources)
             return await self._once(subscription, sources)
         finally:
-            subscription.close()
+            if subscription is not None:
+                subscription.close()
 
     async def _once(self, subscription: AsyncSubscription | None, sources: Sequence[Source]) -> int:
         timeout = self.wanted.timeout

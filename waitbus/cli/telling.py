@@ -18,7 +18,7 @@ from waitbus.paths import here
 from waitbus.quantities import say_count, say_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from waitbus.cli.asking import Asked
     from waitbus.cli.forms import Form
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from waitbus.client.session import Session
     from waitbus.client.steps import Note
     from waitbus.predicate import Clause
+    from waitbus.sources.watched import Watched
 
 SAY_NO_DAEMON_EVERY = 86_400
 """s"""
@@ -41,8 +42,8 @@ class Teller:
         self.begun = time.monotonic()
         self.armed = False
         self.session: Session | None = None
-        self.embedded: frozenset[str] = frozenset()
-        """Sources that this wait runs itself: what the log says of them is about somebody else's."""
+        self.watched: Sequence[Watched] = ()
+        """Sources that this wait may run itself: what the log says of them then is about somebody else's."""
         self.handled: int | None = None
         """Of `on`: the seq up to which events were reacted to. The session may have read further."""
         self._from = 0
@@ -137,7 +138,7 @@ class Teller:
 
     def health(self, name: str, reason: str | None) -> None:
         """A source that this wait depends on went down, for a reason, or (None) is up; said when it is news."""
-        if name in self.embedded:
+        if any(one.runs for one in self.watched if one.spec.name == name):
             return
         if reason is not None and name not in self._down:
             self._down.add(name)

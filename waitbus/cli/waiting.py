@@ -70,21 +70,27 @@ def under_trio(asked: Asked, plan: Plan, teller: Teller, beside: Sequence[Beside
 
 
 async def _wait(asked: Asked, plan: Plan, teller: Teller, beside: Sequence[Beside]) -> Outcome:
-    wanted = plan.wanted
-    sources = begun(beside, wanted, teller)
-    if not wanted.alternatives:
-        # Nothing of the log is waited for, so that it need not be there.
-        return await run(plan, None, timeout=asked.timeout, sources=sources, watch=teller.watch)
-    feed = Feed(wanted, asked.start, strict=asked.strict, told=teller.notice, key=loop_key)
-    teller.attach(feed.session)
-    subscription = AsyncSubscription(feed)
+    subscription = subscribed(asked, plan.wanted, teller)
     try:
+        sources = begun(beside, plan.wanted, teller, subscription)
         return await run(plan, subscription, timeout=asked.timeout, sources=sources, watch=teller.watch)
     finally:
-        subscription.close()
+        if subscription is not None:
+            subscription.close()
 
 
-def begun(beside: Sequence[Beside], wanted: Wanted, teller: Teller) -> list[Source]:
+def subscribed(asked: Asked, wanted: Wanted, teller: Teller) -> AsyncSubscription | None:
+    """The events of a wait; None where nothing of the log is waited for, so that it need not be there."""
+    if not wanted.alternatives:
+        return None
+    feed = Feed(wanted, asked.start, strict=asked.strict, told=teller.notice, key=loop_key)
+    teller.attach(feed.session)
+    return AsyncSubscription(feed)
+
+
+def begun(
+    beside: Sequence[Beside], wanted: Wanted, teller: Teller, subscription: AsyncSubscription | None
+) -> list[Source]:
     """The sources of one wait; says what is asked again and again.
 
     Raises:
@@ -95,8 +101,9 @@ def begun(beside: Sequence[Beside], wanted: Wanted, teller: Teller) -> list[Sour
     from waitbus.sources.ready import asking
     from waitbus.sources.watched import Watched
 
-    teller.embedded = frozenset(one.spec.name for one in beside if isinstance(one, Watched))
-    sources = [one.source(wanted, teller.notice) for one in beside]
+    teller.watched = [one for one in beside if isinstance(one, Watched)]
+    session = None if subscription is None else subscription.session
+    sources = [one.source(wanted, teller.notice, session) for one in beside]
     if polled := asking(beside):
         output.talk(f"waitbus: {polled}", dim=True)
     return sources

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from waitbus.client.plan import State
+    from waitbus.client.session import Session
     from waitbus.client.waits import Source
     from waitbus.predicate import Predicate, Wanted
 
@@ -32,8 +33,8 @@ class Beside(Protocol):
     def predicate(self) -> Predicate | None:
         """The events that it is about, for a wait that names none by itself."""
 
-    def source(self, wanted: Wanted, tell: Tell) -> Source:
-        """The source, made anew for one wait that is for `wanted`.
+    def source(self, wanted: Wanted, tell: Tell, session: Session | None = None) -> Source:
+        """The source, made anew for one wait that is for `wanted` and hears the log by `session`.
 
         Raises:
           WaitbusError: it cannot be run as it was asked for.

@@ -95,6 +95,10 @@ class Session:
         self.seq = 0
         """With `log_id` the position: everything up to it was given, or was not wanted."""
         self._dry = False
+        self._heard_ns = 0
+        self._leaving: list[Callable[[], None]] = []
+        self.left_ns: int | None = None
+        """When the first daemon that it left, or did not find, was heard last: ns since the epoch, or 0. None: it left none."""
 
     @property
     def armed(self) -> bool:
@@ -155,6 +159,10 @@ class Session:
         """The caller has so long for everything: the daemon may use half of it for its ack, and the log the other half."""
         if seconds is not None:
             self._patience = min(HANDSHAKE, seconds / 2)
+
+    def when_it_leaves(self, call: Callable[[], None]) -> None:
+        """Call this when it leaves a daemon, or finds none, for the first time, and before it says a word of it."""
+        self._leaving.append(call)
 
     def heard(self, wait: Wait) -> bool:
         """Whether somebody else who shares the bell drained it since the last look at the log."""
@@ -223,6 +231,7 @@ class Session:
         self.transport = "socket"
         self._tail.stop()
         self._acked = self._clock()
+        self._heard_ns = time.time_ns() - round(HANDSHAKE * 1e9)  # it said so since we asked it
         self._deadline = self._acked + SILENCE * self._heartbeat
         self._state = Session._live
         self._take(messages[1:])
@@ -270,11 +279,18 @@ class Session:
             if seq > self.seq:
                 self._out.append(wire.frame_of_lean(message) if kind == "event" else self._whole(message, seq))
                 self.seq = seq
-        elif kind == "daemon_heartbeat" and "seq" in message:
-            # A filter may have hidden all of it: the position moves all the same.
-            self.seq = max(self.seq, wire.integer(message, "seq"))
+        elif kind == "daemon_heartbeat":
+            self._take_heartbeat(message)
         elif kind == "replay_complete":
             self._dry = True
+
+    def _take_heartbeat(self, message: dict[str, Any]) -> None:
+        if "seq" in message:
+            # A filter may have hidden all of it: the position moves all the same.
+            self.seq = max(self.seq, wire.integer(message, "seq"))
+        if "ts" in message:
+            # Its own time and not that of the reading: while a command of `on` runs nobody reads.
+            self._heard_ns = wire.integer(message, "ts") * 1_000_000_000
 
     def _take_gap(self, message: dict[str, Any]) -> None:
         assert self.log_id is not None
@@ -315,6 +331,10 @@ class Session:
             self._why = why
         self._again = again
         self._state = Session._to_log
+        if self.left_ns is None:
+            self.left_ns = self._heard_ns
+            for call in self._leaving:
+                call()
         return None
 
     def _to_log(self) -> Wait | None:

@@ -286,7 +286,7 @@ async def adecide(
     wanted = plan.wanted
     subscription = AsyncSubscription(Feed(wanted, since, path=path_of(socket_path), key=loop_key))
     try:
-        running = [one.source(wanted, subscription.tell) for one in beside]
+        running = [one.source(wanted, subscription.tell, subscription.session) for one in beside]
         return await run(plan, subscription if wanted.alternatives else None, timeout=timeout, sources=running)
     finally:
         subscription.close()

@@ -40,7 +40,9 @@ class Source(Protocol):
 
     `scope`: a series of texts for a person, what it listens to (folders, a socket), as it is shown in `status`;
     `async def probe(self) -> str | None`: look whether it could run here, leaving nothing behind; a sentence about what it found,
-    a `WaitbusError` where it could not.
+    a `WaitbusError` where it could not;
+    `def take_over(self, since_ns: int) -> None`: called before it is run by a wait because the daemon that ran it is gone: what
+    happened from then on is told if it can be known, though the daemon may have told it.
     """
 
     async def run(self, bus: Emitter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -57,7 +59,6 @@ class SourceSettings:
 
     enabled: bool = attrs.field(default=False, metadata={"about": "Whether the daemon runs it."})
 
-    @classmethod
-    def beginning_now(cls) -> Self:
-        """Those of a wait that begins now: what was over before is no answer to it."""
-        return cls()
+    def beginning_now(self) -> Self:
+        """The same for a wait that begins now: what was over before is no answer to it."""
+        return self

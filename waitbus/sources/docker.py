@@ -44,9 +44,8 @@ class DockerSettings(SourceSettings):
         },
     )
 
-    @classmethod
-    def beginning_now(cls) -> Self:
-        return cls(look_back=Seconds(0.0))
+    def beginning_now(self) -> Self:
+        return attrs.evolve(self, look_back=Seconds(0.0))
 
 
 class DockerSource:
@@ -58,6 +57,9 @@ class DockerSource:
         self._first_ns: int | None = None
         self._place = Place()
         self._failure = ""
+
+    def take_over(self, since_ns: int) -> None:
+        self._place.floor_ns = since_ns
 
     async def run(self, bus: Emitter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hear until the stream breaks.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,15 +77,14 @@ class FsSettings(SourceSettings):
     def __attrs_post_init__(self) -> None:
         self.globs()
 
-    @classmethod
-    def for_wait(cls, roots: Iterable[str] = (), globs: Iterable[str] = (), **settings: Any) -> FsSettings:
-        """What `wait --source fs --root DIR --glob GLOB` means; without a root it is the current directory.
+    def for_wait(self, roots: Sequence[str] = (), globs: Sequence[str] = ()) -> FsSettings:
+        """What `wait --source fs --root DIR --glob GLOB` means where the table says this; without any root the current directory.
 
         Raises:
           InvalidValue: a glob is none, or there are too many.
-          OSError: there is no current directory.
         """
-        return cls(roots=tuple(roots) or (os.getcwd(),), include=tuple(globs), **settings)
+        there = tuple(roots) or self.roots or (os.curdir,)
+        return attrs.evolve(self, roots=there, include=tuple(globs) or self.include)
 
     def globs(self) -> Globs:
         """What is included and excluded."""
@@ -101,6 +100,11 @@ class FsSource:
 
     def __init__(self, settings: FsSettings) -> None:
         self.settings = settings
+        self._since_ns: int | None = None
+
+    def take_over(self, since_ns: int) -> None:
+        # What was held back for so long is what the daemon had not told.
+        self._since_ns = since_ns - round(self.settings.debounce * 1e9)
 
     async def run(self, bus: Emitter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         places = await trio.to_thread.run_sync(self.settings.places)
@@ -119,7 +123,9 @@ class FsSource:
         self, place: str, bus: Emitter, roots: _Roots, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         settings = self.settings
-        watch = RootWatch(place, settings.globs(), settings.recursive, settings.gitignore, settings.debounce)
+        watch = RootWatch(
+            place, settings.globs(), settings.recursive, settings.gitignore, settings.debounce, self._since_ns
+        )
         try:
             begun = False
             while True:

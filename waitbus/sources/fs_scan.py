@@ -52,6 +52,8 @@ class Walk:
     old_before_ns: int = 0
     origin: str | None = None
     since_ns: int = 0
+    recalls: bool = False
+    """Whether others watched before: what the log has of a file is what was known of it."""
 
     def origin_of(self, path: str) -> str | None:
         """Where a file that is found came from."""
@@ -70,12 +72,12 @@ class Scanner:
 
     def walk(self, walk: Walk) -> Iterator[None]:
         """Yields after each entry."""
-        left = [(walk.path, walk.scope, walk.included)]
+        left = [walk]
         while left:
-            path, scope, included = left.pop()
-            folder = self._enter(path, scope, included)
+            walk = left.pop()
+            folder = self._enter(walk.path, walk.scope, walk.included)
             if folder is None:
-                self.hears.left(path)
+                self.hears.left(walk.path)
                 continue
             yield from self._look_into(folder, walk, left)
 
@@ -92,14 +94,14 @@ class Scanner:
         self.tree.folders[path] = self.tree.by_watch[watch] = folder
         return folder
 
-    def _look_into(self, folder: Folder, walk: Walk, left: list[tuple[str, Scope | None, bool]]) -> Iterator[None]:
+    def _look_into(self, folder: Folder, walk: Walk, left: list[Walk]) -> Iterator[None]:
         unseen, unseen_folders = set(folder.files), set(folder.folders)
         for name, is_folder, now in self._entries(folder):
             if is_folder:
                 if self.recursive and self.tree.takes_folder(folder, name):
                     unseen_folders.discard(name)
                     folder.folders.add(name)
-                    left.append(self._inner(folder, name))
+                    left.append(self._inner(folder, name, walk))
             elif now is not None and self.tree.takes_file(folder, name):
                 unseen.discard(name)
                 self._compare(folder, name, now, walk)
@@ -133,8 +135,12 @@ class Scanner:
         finally:
             os.close(place)
 
-    def _inner(self, folder: Folder, name: str) -> tuple[str, Scope | None, bool]:
-        return joined(folder.path, name), folder.scope, self.is_included(folder, name)
+    def _inner(self, folder: Folder, name: str, walk: Walk) -> Walk:
+        path, included = joined(folder.path, name), self.is_included(folder, name)
+        if walk.recalls and (moved_ns := _moved_ns(self.tree.absolute(path), walk.old_before_ns)):
+            return Walk(path, folder.scope, included, since_ns=moved_ns, recalls=True)
+        origin = walk.origin_of(path)
+        return Walk(path, folder.scope, included, walk.old_before_ns, origin, walk.since_ns, walk.recalls)
 
     def is_included(self, folder: Folder, name: str) -> bool:
         """Whether an include takes a folder in a folder, and so all that lies in it."""
@@ -163,3 +169,16 @@ class Scanner:
             self.hears.left(path)
         else:
             self.hears.hidden(path)
+
+
+def _moved_ns(place: str, since_ns: int) -> int:
+    """When a folder was renamed to here, if that was since then and nothing came into it later; else 0.
+
+    That changes it, and not its content. So does a chmod, and then files that nobody ever told of are told of once.
+    """
+    try:
+        found = os.lstat(place)
+    except OSError:
+        return 0
+    changed_ns = found.st_ctime_ns
+    return changed_ns if since_ns <= changed_ns != found.st_mtime_ns else 0

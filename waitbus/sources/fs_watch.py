@@ -22,6 +22,7 @@ from waitbus.sources.fs_around import Around, identity
 from waitbus.sources.fs_changes import Changes, Note
 from waitbus.sources.fs_scan import EVERYTHING_IS_OLD, Scanner, Walk
 from waitbus.sources.fs_settle import settle
+from waitbus.sources.fs_told import last_told
 from waitbus.sources.fs_tree import Folder, Seen, Tree, joined
 from waitbus.sources.inotify import Inotify
 
@@ -79,6 +80,8 @@ class RootWatch:
     recursive: bool = True
     gitignore: bool = True
     debounce: float = 0.0
+    since_ns: int | None = None
+    """What changed from then on is news though it came before the watch; None: nothing that did is."""
     queue: Inotify | None = attrs.field(factory=_queue)
     tree: Tree = attrs.field(init=False)
     changes: Changes = attrs.field(init=False)
@@ -200,7 +203,11 @@ class RootWatch:
         if found is not None:
             if begun:
                 self._said.append(fs_events.root_changed(self.root, "returned", found[1]))
-            self._walk_all(0 if begun else EVERYTHING_IS_OLD)
+                self._walk_all()
+            elif self.since_ns is None:
+                self._walk_all(EVERYTHING_IS_OLD)
+            else:
+                self._walk_all(self.since_ns, recalls=True)
 
     def _vanish(self, inode: int) -> None:
         self._walking = None
@@ -210,12 +217,12 @@ class RootWatch:
             self._note(path, "gone")
         self._said.append(fs_events.root_changed(self.root, "vanished", inode))
 
-    def _walk_all(self, old_before_ns: int = 0) -> None:
+    def _walk_all(self, old_before_ns: int = 0, *, recalls: bool = False) -> None:
         self._walked_at = time.monotonic()
         if any(not walk.path and walk.old_before_ns <= old_before_ns for walk in self._walks):
             return
         scope = gitignore_files.scope_around(self.root) if self.gitignore else None
-        self._walks.append(Walk("", scope, old_before_ns=old_before_ns))
+        self._walks.append(Walk("", scope, old_before_ns=old_before_ns, recalls=recalls))
 
     # -- notifications -------------------------------------------------------------------------------------------------
 
@@ -293,10 +300,19 @@ class RootWatch:
     # -- what a walk tells ---------------------------------------------------------------------------------------------
 
     def found(self, path: str, seen: Seen, walk: Walk) -> None:
+        if walk.recalls and self._was_told(path, seen):
+            return
         origin = walk.origin_of(path)
         known = None if origin is None else self.tree.known(origin)
         is_move = known is not None and known.inode == seen.inode
         self._note(path, "found", origin if is_move else None, walk.since_ns)
+
+    def _was_told(self, path: str, seen: Seen) -> bool:
+        """Whether the log has it so; if it has it otherwise, that is how it was known."""
+        told = None if self.tree.known(path) else last_told(self.tree.absolute(path))
+        if told is not None:
+            self.tree.keep(path, seen.not_before(told) if told.is_as(seen) else told)
+        return told is not None and told.is_as(seen)
 
     def missing(self, path: str) -> None:
         self._note(path, "gone")

@@ -6,6 +6,7 @@ themselves: they are asked again and again, at once, after 50 ms, and less and l
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from waitbus.errors import InvalidWait
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 def watch_files(root: str | Path = ".", glob: str | Iterable[str] = ()) -> Beside:
     """Changes of files below the folder `root`, of those whose names match a `glob` (`"*.py"`; several are alternatives).
 
-    A wait that names nothing else ends with the first of them; one that does says `source="fs"` and more.
+    What else `[sources.fs]` says holds here too. A wait that names nothing else ends with the first of them; one that does says
+    `source="fs"` and more.
 
     Raises:
       InvalidWait: `root` or `glob` is none.
+      ConfigError: the table is wrong.
       SourceUnavailable: no such source can be run here.
     """
     from waitbus.sources.narrowing import fs_predicate
@@ -39,12 +42,13 @@ def watch_files(root: str | Path = ".", glob: str | Iterable[str] = ()) -> Besid
 
     roots, globs = [_path(root, "root")], [glob] if isinstance(glob, str) else list(glob)
     spec = source("fs")
-    predicate = fs_predicate(roots, globs)
-    return Watched(spec, settings_for_wait(spec, roots, globs), predicate=predicate)
+    predicate, settings = fs_predicate(roots, globs), settings_for_wait(spec, roots, globs)
+    return Watched(spec, lambda: settings, predicate=predicate)
 
 
 def watch_containers() -> Beside:
-    """What happens to the containers of this user's engine (Docker or Podman); a wait that names nothing else ends with an exit.
+    """What happens to the containers of this user's engine (Docker or Podman; `[sources.docker]` may name it). A wait that names
+    nothing else ends with an exit.
 
     Raises:
       SourceUnavailable: no such source can be run here.
@@ -53,7 +57,10 @@ def watch_containers() -> Beside:
 
 
 def watch_source(name: str, settings: SourceSettings | None = None) -> Beside:
-    """Any source that can be run, by its name: a built-in one, or one that was registered (`register_source`).
+    """Any source that can be run, by its name: a built-in one, one of a plugin, or one that was registered (`register_source`).
+
+    Without `settings` those of its table `[sources.NAME]`, whether the daemon is to run it or not; one that is wrong is told
+    (`ConfigError`) when the wait begins.
 
     Raises:
       UnknownSource: nobody declared it.
@@ -61,14 +68,15 @@ def watch_source(name: str, settings: SourceSettings | None = None) -> Beside:
     """
     from waitbus.errors import SourceUnavailable
     from waitbus.predicate import Predicate
-    from waitbus.sources.watched import Watched
+    from waitbus.sources.watched import Watched, settings_for_wait
 
     spec = source(name)
     if not spec.embeddable or not spec.implementation:
         raise SourceUnavailable(
             f"source {name!r} cannot be run by a wait: its events come in from outside", hint="leave it out of sources"
         )
-    return Watched(spec, settings, predicate=Predicate.parse(source=name))
+    made = partial(settings_for_wait, spec) if settings is None else lambda: settings
+    return Watched(spec, made, predicate=Predicate.parse(source=name))
 
 
 def watch_process(pid: int) -> Beside:

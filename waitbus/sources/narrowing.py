@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from waitbus.errors import InvalidWait
 from waitbus.predicate import Predicate, Term
@@ -129,7 +129,15 @@ def _skip(text: str) -> str:
     return f".{{{len(text)}}}" if text else ""
 
 
-def covers(watched: Iterable[str], roots: Iterable[str]) -> bool:
-    """Whether every one of `roots` lies in a folder that is watched already."""
-    above = [os.path.realpath(folder).rstrip("/") + "/" for folder in watched]
-    return all(any(f"{os.path.realpath(root)}/".startswith(folder) for folder in above) for root in roots)
+def covers(watched: Iterable[str], roots: Iterable[str], reaches: Callable[[str, str], bool] = lambda *_: True) -> bool:
+    """Whether every one of `roots` is a folder that is watched already, or lies in one from which a watch `reaches` it."""
+    above = [_real(folder) for folder in watched]
+    return all(any(_covers(folder, root, reaches) for folder in above) for root in map(_real, roots))
+
+
+def _covers(folder: str, root: str, reaches: Callable[[str, str], bool]) -> bool:
+    return root == folder or (root.startswith(folder.rstrip("/") + "/") and reaches(folder, root))
+
+
+def _real(folder: str) -> str:
+    return os.path.realpath(os.path.expanduser(folder))

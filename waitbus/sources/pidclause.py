@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from waitbus.client.beside import Beside, Tell
     from waitbus.client.plan import State
+    from waitbus.client.session import Session
     from waitbus.client.waits import Meet, Source
     from waitbus.document import Document
     from waitbus.events import EventFrame, EventInsert
@@ -73,7 +74,7 @@ class PidClause:
 
     # -- what watches it -----------------------------------------------------------------------------------------------
 
-    def source(self, wanted: Wanted, tell: Tell) -> Source:
+    def source(self, wanted: Wanted, tell: Tell, session: Session | None = None) -> Source:
         self._tell = tell
 
         async def watch(meet: Meet, /, *, task_status: Any) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from waitbus.client.beside import Beside, Tell
     from waitbus.client.plan import State
+    from waitbus.client.session import Session
     from waitbus.client.waits import Meet, Source
     from waitbus.document import Document
     from waitbus.events import EventFrame
@@ -101,7 +102,7 @@ class Readiness:
     def tick(self, now: float) -> Answer | None:
         return None
 
-    def source(self, wanted: Wanted, tell: Tell) -> Source:
+    def source(self, wanted: Wanted, tell: Tell, session: Session | None = None) -> Source:
         async def ask(meet: Meet, /, *, task_status: Any) -> None:
             task_status.started()
             look = await self._until_ready(tell)
