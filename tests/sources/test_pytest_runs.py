@@ -52,8 +52,9 @@ def environment(factory: pytest.TempPathFactory, name: str, *packages: str, pip:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
             python = str(place / "bin" / "python")
-            kind, by = (["--without-pip"], [pip, "-m", "pip", "--python", python]) if pip else ([], [python, "-m", "pip"])
-            assert run([sys.executable, "-m", "venv", "--clear", *kind, str(place)], timeout=120).code == 0
+            without = ["--without-pip"] if pip else []
+            assert run([sys.executable, "-m", "venv", "--clear", *without, str(place)], timeout=120).code == 0
+            by = [pip, "-m", "pip", "--python", python] if pip else [python, "-m", "pip"]
             got = run([*by, "install", "-q", "--no-compile", "--disable-pip-version-check", *packages], timeout=300)
             assert got.code == 0, got
             (place / "complete").touch()
