@@ -31,6 +31,10 @@ OLD_VENV = os.environ.get("WAITBUS_OLD_VENV")
 
 FULL_SCALE = os.environ.get("WAITBUS_FULL_SCALE") == "1"
 
+# Half of what a test costs is processes that start. One that may keep no bytecode compiles all that it imports, each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A shared 2-core machine makes any deadline for one example a coin toss; pytest-timeout bounds the whole test.
 hypothesis.settings.register_profile("waitbus", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("waitbus")

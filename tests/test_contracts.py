@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def exists(test_id: str, root: Path = ROOT) -> bool:
     file = root / path
     if not names or not names[-1].startswith("test") or not file.is_file():
         return False
-    body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+    body = statements(file)
     for name in names:
         found = [
             node
@@ -72,6 +73,11 @@ def exists(test_id: str, root: Path = ROOT) -> bool:
             return False
         body = found[-1].body
     return True
+
+
+@cache  # a module of tests is named dozens of times
+def statements(file: Path) -> list[ast.stmt]:
+    return ast.parse(file.read_text(encoding="utf-8")).body
 
 
 @pytest.mark.parametrize("document", BOUND, ids=lambda path: path.name)

@@ -109,11 +109,11 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "number", "message", "hint"), WRONG, ids=[row[0] for row in WRONG])
 def test_each_error_has_its_line_its_place_and_its_remedy(
-    cli: Cli, home: Path, text: str, number: int, message: str, hint: str
+    call: Cli, home: Path, text: str, number: int, message: str, hint: str
 ) -> None:
     """And a start refuses the same file for the same reason."""
     path = write(home, text)
-    done = cli("config", "validate")
+    done = call("config", "validate")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: ~/c/config.toml:{number}: {message}\nhint: {hint}\n"
     with pytest.raises(ConfigError) as refused:
@@ -135,10 +135,10 @@ def test_all_errors_are_told_at_once(cli: Cli, home: Path) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(OF_OLD))
-def test_keys_of_old_are_named_and_are_no_error(cli: Cli, home: Path, key: str) -> None:
+def test_keys_of_old_are_named_and_are_no_error(call: Cli, home: Path, key: str) -> None:
     """Somebody's file from 0.2 goes on working."""
     path = write(home, f"{key} = 3\n")
-    done = cli("config", "validate")
+    done = call("config", "validate")
     assert (done.code, done.out) == (0, "~/c/config.toml is valid\n")
     assert done.err == (f"warning: ~/c/config.toml: {key!r} meant something to 0.2 and means nothing here; remove it\n")
     assert load(path, {}) == Config()
@@ -152,9 +152,9 @@ def test_keys_of_old_are_named_and_are_no_error(cli: Cli, home: Path, key: str) 
         ("\x00", "~/c/config.toml:1: not TOML: Invalid statement (at line 1, column 1)"),
     ],
 )
-def test_what_is_no_toml_is_told_with_its_line(cli: Cli, home: Path, text: str, said: str) -> None:
+def test_what_is_no_toml_is_told_with_its_line(call: Cli, home: Path, text: str, said: str) -> None:
     write(home, text)
-    done = cli("config", "validate")
+    done = call("config", "validate")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: {said}\nhint: `waitbus config schema --format toml-example` prints a good one\n"
 
@@ -286,8 +286,8 @@ def test_an_out_that_cannot_be_written(cli: Cli) -> None:
         ("shwo", "no command 'shwo'", "did you mean 'show'? `waitbus config --help` lists them all"),
     ],
 )
-def test_bad_input(cli: Cli, argv: str, error: str, hint: str) -> None:
-    done = cli("config", *argv.split())
+def test_bad_input(call: Cli, argv: str, error: str, hint: str) -> None:
+    done = call("config", *argv.split())
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: {error}\nhint: {hint}\n"
 

@@ -90,7 +90,7 @@ def attached(path: Path, spawn: Callable[..., subprocess.Popen[str]]) -> Iterato
     ],
 )
 def test_a_file_that_is_no_log_is_refused_and_left_alone(
-    cli: Cli, home: Path, verb: str, make: str | None, error: str, hint: str
+    call: Cli, home: Path, verb: str, make: str | None, error: str, hint: str
 ) -> None:
     """0.2 printed tracebacks; to advise moving somebody's own file away would be worse."""
     path = home / "file"
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_log_is_refused_and_left_alone(
         with contextlib.closing(sqlite3.connect(path)) as db:
             db.execute("CREATE TABLE t(x)")
     before = path.read_bytes() if path.is_file() else None
-    done = cli("db", verb, "--db", str(path))
+    done = call("db", verb, "--db", str(path))
     assert (done.code, done.out) == (74, "")
     assert done.err == f"error: {error.format(path=path)}\nhint: {hint}\n"
     assert (path.read_bytes() if path.is_file() else None) == before
@@ -137,10 +137,10 @@ SEE = "see `waitbus db {} --help`"
         ("migrate --to 3", "no option '--to'", SEE.format("migrate")),
     ],
 )
-def test_bad_input(cli: Cli, log: Path, argv: str, error: str, hint: str) -> None:
+def test_bad_input(call: Cli, log: Path, argv: str, error: str, hint: str) -> None:
     """Two lines, exit 2, nothing written."""
     before = log.read_bytes()
-    done = cli("db", *argv.split())
+    done = call("db", *argv.split())
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: {error}\nhint: {hint}\n"
     assert log.read_bytes() == before

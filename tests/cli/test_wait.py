@@ -302,7 +302,7 @@ def test_count(call: Call) -> None:
     result = call("wait", "deploy_finished", "--count", "3", *PAST)
     assert (result.code, result.out) == (0, "deploy_finished\n")
     assert result.err.splitlines()[-1].startswith("all 3 events came in ")
-    late = call("wait", "deploy_finished", "--count", "4", *PAST, "--timeout", "50ms")
+    late = call("wait", "deploy_finished", "--count", "4", *PAST, "--timeout", "500ms")
     assert late.code == 124
     assert ": 3 of 4 events came; to go on: --since " in late.err.splitlines()[-1]
 

@@ -195,7 +195,7 @@ def test_a_file_that_holds_something_else(home: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty", "half", "endless", "folder", "noise"])
-def test_whatever_stands_there_is_one_error_with_a_remedy(kind: str, cli: Callable[..., support.Result]) -> None:
+def test_whatever_stands_there_is_one_error_with_a_remedy(kind: str, call: Callable[..., support.Result]) -> None:
     """Of the library and of each command that reads it; retention keeps nothing for it, and goes on."""
     emit(1)
     file = cursors_dir() / "bookmark-b.txt"
@@ -206,10 +206,10 @@ def test_whatever_stands_there_is_one_error_with_a_remedy(kind: str, cli: Callab
         waitbus.subscribe(bookmark="b")
     assert caught.value.hint
     for argv in (["replay"], ["broadcast", "tap", "--timeout", "1s"], ["read-events", "watch", "--timeout", "1s"]):
-        done = cli(*argv, "--bookmark", "b")
+        done = call(*argv, "--bookmark", "b")
         assert (done.code, done.out) == (caught.value.exit_code, "")
         assert done.err.splitlines()[-2:] == [f"error: {caught.value.message}", f"hint: {caught.value.hint}"]
-    assert "(damaged)" in cli("bookmark", "list").out
+    assert "(damaged)" in call("bookmark", "list").out
     assert keep_from(shared()) is None
 
 

@@ -98,7 +98,7 @@ def players(temp: Path) -> list[str]:
 def test_it_shows_what_it_says_in_time(cli: Cli, temp: Path, home: Path) -> None:
     """Without a terminal; nothing on stderr; nobody's own log or folders are touched."""
     begun = time.monotonic()
-    done = cli("demo")
+    done = cli("demo", timeout=100)
     # 3 s on a quiet machine; on one that has more to do than it has processors, everything takes so much longer.
     assert time.monotonic() - begun < 15 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert (done.code, done.err) == (0, "")
@@ -110,7 +110,7 @@ def test_it_shows_what_it_says_in_time(cli: Cli, temp: Path, home: Path) -> None
 
 def test_what_it_measured_as_json(cli: Cli, temp: Path) -> None:
     """Between two processes: more than nothing, and no more than it took."""
-    told = checked("demo", cli("demo", "--json").out)
+    told = checked("demo", cli("demo", "--json", timeout=100).out)
     for times in told["acts"]["messages"].values():
         assert 0 < times["median_ms"] <= times["worst_ms"] < told["took_s"] * 1000
     assert nothing_is_left(temp)
@@ -124,7 +124,7 @@ def test_what_is_set_here_has_no_say_there(cli: Cli, temp: Path, home: Path) -> 
     (home / "work" / "waitbus" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     env = {"WAITBUS_TIMEOUT": "1ms", "WAITBUS_LOG_LEVEL": "bogus", "PYTHONPATH": str(Path(__file__).parents[2])}
     code = "import sys; sys.path.remove(''); from waitbus.cli import main; main(['demo', '--json'])"
-    done = support.run([sys.executable, "-c", code], cwd=home / "work", env=env)
+    done = support.run([sys.executable, "-c", code], cwd=home / "work", env=env, timeout=100)
     assert done.code == 0, done.err
     assert nothing_is_left(temp)
 

@@ -364,7 +364,7 @@ def test_the_shell_can_stop_it_and_bring_it_back(log: Log) -> None:
             screen.type(CTRL_Z)
             screen.read_until("Stopped")
             screen.read_until("$ ")
-            assert state(pid) == "T"
+            eventually(lambda: state(pid) == "T", what="stopped, once the disk lets it")
             screen.type(command)
             if command == "fg\n":
                 eventually(lambda: state(pid) == "S", what="cat reads again, so the terminal is its own again")

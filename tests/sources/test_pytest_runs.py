@@ -26,6 +26,8 @@ from waitbus.wire import frame_of_row
 PASS = "def test_good(): pass\n"
 FAIL = "def test_bad(): assert 0\n"
 COUNTED = set(COUNTS)
+ALONE = "addopts = -p no:anyio -p no:hypothesispytest"
+"""Our own tests need both; they take longer to load than pytest. The runs that leave this out have them beside them."""
 IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 pytestmark = pytest.mark.timeout(300)  # the first one of a run makes an environment
 Rows = list[dict[str, Any]]
@@ -39,16 +41,21 @@ def no_outer_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def environment(factory: pytest.TempPathFactory, name: str, *packages: str) -> Path:
-    """The folder of programs of a virtual environment with these packages, made once for all workers of a run."""
+def environment(factory: pytest.TempPathFactory, name: str, *packages: str, pip: str | None = None) -> Path:
+    """The folder of programs of a virtual environment with these packages, made once for all workers of a run.
+
+    With a pip of its own, unless the Python `pip` has one: putting it in takes as long as all the rest.
+    """
     base = factory.getbasetemp()
     place = (base.parent if IN_WORKER else base) / name
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "complete").exists():
-            assert run([sys.executable, "-m", "venv", "--clear", str(place)], timeout=120).code == 0
-            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            got = run([*pip, *packages], timeout=300)
+            python = str(place / "bin" / "python")
+            without = ["--without-pip"] if pip else []
+            assert run([sys.executable, "-m", "venv", "--clear", *without, str(place)], timeout=120).code == 0
+            by = [pip, "-m", "pip", "--python", python] if pip else [python, "-m", "pip"]
+            got = run([*by, "install", "-q", "--no-compile", "--disable-pip-version-check", *packages], timeout=300)
             assert got.code == 0, got
             (place / "complete").touch()
     return place / "bin"
@@ -67,7 +74,7 @@ def api(home: Path) -> Path:
     """A project's folder."""
     folder = home / "api"
     folder.mkdir()
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "pytest.ini").write_text(f"[pytest]\n{ALONE}\n")
     return folder
 
 
@@ -313,7 +320,7 @@ def test_it_sleeps_until_it_is_asked(
     api: Path, log: Log, variable: str | None, ini: str, args: list[str], tells: bool | None
 ) -> None:
     write(api, test_a=PASS)
-    (api / "pytest.ini").write_text(f"[pytest]\n{ini}\n")
+    (api / "pytest.ini").write_text(f"[pytest]\n{ALONE}\n{ini}\n")
     env = {} if variable is None else {"WAITBUS_PYTEST": variable}
     done = run([PYTHON, "-m", "pytest", *args], cwd=api, env=env)
     assert done.code == (4 if tells is None else 0)
@@ -401,9 +408,9 @@ def test_through_another_program_in_python_that_hands_down_no_descriptor(bare: s
 
 
 @pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tools(tmp_path_factory: pytest.TempPathFactory, bare: str) -> Path:
     """The programs of tox, nox and uv."""
-    return environment(tmp_path_factory, "tools", "tox>=4.12", "nox", "uv")
+    return environment(tmp_path_factory, "tools", "tox>=4.12", "nox", "uv", pip=bare)
 
 
 TOX_INI = "[testenv]\npackage = skip\npass_env = PY\nallowlist_externals = *\ncommands = {env:PY} -m pytest -q\n"
