@@ -149,7 +149,7 @@ def lose(watch: RootWatch) -> None:
     assert watch.queue is not None
     while watch.queue.read():
         pass
-    watch._take(Note(-1, inotify.Q_OVERFLOW, 0, ""))
+    watch.take(Note(-1, inotify.Q_OVERFLOW, 0, ""))
 
 
 def folders(root: Path) -> Iterator[str]:
@@ -208,7 +208,7 @@ def test_with_too_much_noted_the_queue_is_left_to_the_kernel(watch: RootWatch, m
 def test_a_repeated_overflow_is_one_walk(watch: RootWatch) -> None:
     for _ in range(5):
         lose(watch)
-    assert len(watch._walks) == 1
+    assert watch.walks.waiting == 1
     assert [event.event_type for event in drained(watch)] == ["fs_overflow"] * 5
 
 

@@ -14,7 +14,7 @@ import attrs
 
 from waitbus.sources import gitignore_files
 from waitbus.sources.fs_tree import Folder, Seen, Tree, joined, seen
-from waitbus.sources.gitignore import Scope, latin
+from waitbus.sources.gitignore import Scope
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """That a folder cannot be opened for want of these says nothing of what is in it."""
@@ -136,16 +136,11 @@ class Scanner:
             os.close(place)
 
     def _inner(self, folder: Folder, name: str, walk: Walk) -> Walk:
-        path, included = joined(folder.path, name), self.is_included(folder, name)
+        path, included = joined(folder.path, name), self.tree.is_included(folder, name)
         if walk.recalls and (moved_ns := _moved_ns(self.tree.absolute(path), walk.old_before_ns)):
             return Walk(path, folder.scope, included, since_ns=moved_ns, recalls=True)
         origin = walk.origin_of(path)
         return Walk(path, folder.scope, included, walk.old_before_ns, origin, walk.since_ns, walk.recalls)
-
-    def is_included(self, folder: Folder, name: str) -> bool:
-        """Whether an include takes a folder in a folder, and so all that lies in it."""
-        globs, path = self.tree.globs, latin(joined(folder.path, name))
-        return folder.included or (bool(globs.include) and globs.includes(path, latin(name), is_folder=True))
 
     def _compare(self, folder: Folder, name: str, now: Seen, walk: Walk) -> None:
         path = joined(folder.path, name)

@@ -109,6 +109,11 @@ class Tree:
             return False
         return folder.scope is None or not folder.scope.ignores(latin(name), is_folder=True)
 
+    def is_included(self, folder: Folder, name: str) -> bool:
+        """Whether an include takes a folder in a folder, and so all that lies in it."""
+        path = latin(joined(folder.path, name))
+        return folder.included or (bool(self.globs.include) and self.globs.includes(path, latin(name), is_folder=True))
+
     def below(self, path: str) -> Iterator[Folder]:
         """A folder and those below it."""
         left = [path]
