@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,12 +14,14 @@ from waitbus.sources import gitignore_files, inotify
 from waitbus.sources.fs_around import identity
 from waitbus.sources.fs_scan import Walk
 from waitbus.sources.fs_told import last_told
-from waitbus.sources.fs_tree import joined
+from waitbus.sources.fs_tree import joined, look
 
 if TYPE_CHECKING:
     from waitbus.sources.fs_changes import Changes, Note
+    from waitbus.sources.fs_rules import RuleFiles
     from waitbus.sources.fs_tree import Folder, Seen, Tree
     from waitbus.sources.fs_walks import Walks
+    from waitbus.sources.gitignore_files import Repository
     from waitbus.sources.inotify import Inotify
 
 MOVES_MAX = 1024
@@ -32,7 +35,8 @@ KINDS: tuple[tuple[int, Note], ...] = (
     (inotify.CREATE, "created"),
     (inotify.ATTRIB, "touched"),
 )
-RULES = inotify.NAMES & ~inotify.CREATE  # that is an empty file, for a moment
+RULES = {gitignore_files.NAME: inotify.NAMES & ~inotify.CREATE, ".git": inotify.NAMES}
+"""What happens to a name that changes rules. A file that is created is empty for a moment."""
 
 
 @attrs.define(eq=False)
@@ -44,11 +48,17 @@ class Notes:
     changes: Changes
     walks: Walks
     queue: Inotify | None
+    rules: RuleFiles | None
     recursive: bool
     gitignore: bool
     doubted: bool = True
     _moves: dict[int, str] = attrs.field(factory=dict)
     """Cookies -> what was renamed away; the other half of a move comes soon."""
+    _seen: dict[str, Seen | None] = attrs.field(factory=dict)
+    """Where nothing but walks tells of changes: how what is noted was found last."""
+    _went: dict[int, str] = attrs.field(factory=dict)
+    _came: dict[int, str] = attrs.field(factory=dict)
+    """There too, inodes -> paths that are missed, and found, in one walk: one of each is a move."""
 
     # -- notifications -------------------------------------------------------------------------------------------------
 
@@ -70,8 +80,9 @@ class Notes:
 
     def _take_name(self, folder: Folder, note: inotify.Note) -> None:
         path = joined(folder.path, note.name)
-        if self.gitignore and note.name in (gitignore_files.NAME, ".git") and note.mask & RULES:
-            self._read_rules(folder, path)
+        if self.gitignore and note.mask & RULES.get(note.name, 0):
+            changed = _changed_ns(self.tree.absolute(path)) or _changed_ns(self.tree.absolute(folder.path))
+            self.read_rules(folder.path, changed)
         if note.name == ".git":
             self.doubted = True
             return
@@ -104,19 +115,22 @@ class Notes:
         elif what is not None:
             self.note(path, what)
 
-    def _read_rules(self, folder: Folder, path: str) -> None:
-        """The rules below a folder may be others now: files that they hid so far and that did not change are no news."""
-        changed = _changed_ns(self.tree.absolute(path)) or _changed_ns(self.tree.absolute(folder.path))
-        if not folder.path:
-            self.walks.add_all(changed)
-            return
-        parent = self.tree.folders.get(folder.path.rpartition("/")[0])
-        self.walks.add(Walk(folder.path, parent.scope if parent else None, folder.included, changed))
+    def read_rules(self, path: str, changed_ns: int) -> None:
+        """The rules below a folder may be others now: files that they hid so far and that did not change since are no news."""
+        changed_ns = self.walks.old(changed_ns)
+        if not path:
+            self.walks.add_all(changed_ns)
+        elif (folder := self.tree.folders.get(path)) is not None:
+            parent = self.tree.folders.get(path.rpartition("/")[0])
+            self.walks.add(Walk(path, parent.scope if parent else None, folder.included, changed_ns))
 
     def note(self, path: str, what: Note, origin: str | None = None, since_ns: int = 0) -> None:
         """Note something of a path."""
         known = self.tree.known(path) is not None
         self.changes.note(path, what, time.monotonic(), known=known, origin=origin, since_ns=since_ns)
+
+    def is_noted(self, path: str) -> bool:
+        return path in self.changes.pending or path in self.changes.open
 
     # -- what a walk tells ---------------------------------------------------------------------------------------------
 
@@ -126,7 +140,11 @@ class Notes:
         origin = walk.origin_of(path)
         known = None if origin is None else self.tree.known(origin)
         is_move = known is not None and known.inode == seen.inode
-        self.note(path, "found", origin if is_move else None, walk.since_ns)
+        if self._is_news(path, seen):
+            self.note(path, "found", origin if is_move else None, walk.since_ns)
+        if self.queue is None:
+            self._came[seen.inode] = path
+            self._pair(seen)
 
     def _was_told(self, path: str, seen: Seen) -> bool:
         """Whether the log has it so; if it has it otherwise, that is how it was known."""
@@ -136,7 +154,40 @@ class Notes:
         return told is not None and told.is_as(seen)
 
     def missing(self, path: str) -> None:
-        self.note(path, "gone")
+        is_news = self._is_news(path, None)
+        if is_news:
+            self.note(path, "gone")
+        if self.queue is None and (known := self.tree.known(path)) is not None:
+            self._went[known.inode] = path
+            self._pair(known)
+            if is_news:  # it may have gone to where this walk has been already
+                self.walks.add_all()
+
+    def _is_news(self, path: str, seen: Seen | None) -> bool:
+        """Whether the walk before did not find the same: what is noted is held from its change on, not from the last walk."""
+        if self.queue is not None:
+            return True
+        is_news = not self.is_noted(path) or self._seen.get(path, seen) != seen
+        self._seen[path] = seen
+        return is_news
+
+    def _pair(self, seen: Seen) -> None:
+        """Of a file as it was, or is: whether its inode is at another path now, and nothing was written."""
+        went, came = self._went.get(seen.inode), self._came.get(seen.inode)
+        if went is None or came is None or went == came:
+            return
+        pending = self.changes.pending.get(came)
+        if pending is None or pending.origin == went:
+            return
+        before, now = self.tree.known(went), look(self.tree.absolute(came))
+        if before is not None and now is not None and before.is_as(now):
+            self.note(came, "found", went)
+
+    def walked(self) -> None:
+        """The walks are at their end."""
+        self._went.clear()
+        self._came.clear()
+        self._seen = {path: seen for path, seen in self._seen.items() if self.is_noted(path)}
 
     def left(self, path: str) -> None:
         root = self.tree.root
@@ -147,12 +198,17 @@ class Notes:
     def hidden(self, path: str) -> None:
         self._remove(path)
 
+    def repository(self, path: str, found: Repository | None) -> None:
+        if self.rules is not None and path:  # that of the root itself may be around it
+            awaited = partial(gitignore_files.awaited_at, self.tree.absolute(path))
+            self.rules.follow(path, awaited if found is None else found.files)
+
     def watch(self, place: str) -> int | None:
         """Have the kernel tell of an absolute folder; its number there, None where it is not there."""
         if self.queue is not None:
             own = inotify.SELF if place == self.tree.root else 0
             return self.queue.add(place, inotify.NAMES | inotify.ATTRIB | own)
-        return -1 if identity(place) is not None else None
+        return -1 if identity(place) is not None and _may_read(place) else None
 
     def lose(self, path: str) -> None:
         """A folder is gone, and with it all that was in it."""
@@ -160,14 +216,16 @@ class Notes:
             for name, seen in folder.files.items():
                 gone = joined(folder.path, name)
                 self.tree.ghosts[gone] = seen
-                self.note(gone, "gone")
+                self.missing(gone)
 
     def _remove(self, path: str) -> list[Folder]:
         gone = self.tree.remove(path)
-        if self.queue is not None:
-            for folder in gone:
-                if folder.watch not in self.tree.by_watch:  # it may have been found at another place meanwhile
-                    self.queue.remove(folder.watch)
+        for folder in gone:
+            if self.rules is not None and folder.path:
+                self.rules.leave(folder.path)
+            # It may have been found at another place meanwhile.
+            if self.queue is not None and folder.watch not in self.tree.by_watch:
+                self.queue.remove(folder.watch)
         return gone
 
 

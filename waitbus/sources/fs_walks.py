@@ -9,16 +9,28 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from waitbus.sources import gitignore_files
-from waitbus.sources.fs_scan import Walk
+from waitbus.sources.fs_scan import EVERYTHING_IS_OLD, Walk
+
+REST = 10
+"""Where nothing but walks tells of changes, this many times what one took lies between two of them."""
+COARSE_NS = 20_000_000
+"""A file system's clock may be that far behind."""
 
 
 @attrs.define(eq=False)
 class Walks:
-    """Walks below an absolute root. `walked_at`: when all of it was last asked for, in s of `time.monotonic`."""
+    """Walks below an absolute root. Times are s of `time.monotonic`, or ns since the epoch.
+
+    `heard_ns`: of all that happened before, the kernel's notifications were taken.
+    """
 
     root: str
     gitignore: bool
-    walked_at: float = 0.0
+    heard_ns: int = EVERYTHING_IS_OLD
+    _began: float = 0.0
+    """When everything was last asked for, and when no walk was left behind that."""
+    _ended: float = 0.0
+    _seen_ns: int = 0
     _waiting: deque[Walk] = attrs.field(factory=deque)
     _walking: Iterator[None] | None = None
 
@@ -30,22 +42,32 @@ class Walks:
         """How many have not begun."""
         return len(self._waiting)
 
+    def old(self, changed_ns: int) -> int:
+        """Before when a file that was hidden is no news, if rules changed then: what is still in the kernel's queue is some."""
+        return min(changed_ns, self.heard_ns - COARSE_NS)
+
     def add(self, walk: Walk) -> None:
         """Walk a folder, behind all that is to be walked already."""
         self._waiting.append(walk)
 
     def add_all(self, old_before_ns: int = 0, *, recalls: bool = False) -> None:
         """Walk everything, unless that is about to be done."""
-        self.walked_at = time.monotonic()
+        self._began = time.monotonic()
         if any(not walk.path and walk.old_before_ns <= old_before_ns for walk in self._waiting):
             return
         scope = gitignore_files.scope_around(self.root) if self.gitignore else None
-        self.add(Walk("", scope, old_before_ns=old_before_ns, recalls=recalls))
+        self.add(Walk("", scope, old_before_ns=old_before_ns, seen_ns=self._seen_ns, recalls=recalls))
+        self._seen_ns = time.time_ns() - COARSE_NS
+
+    def next_all(self, every: float) -> float:
+        """When everything is to be walked again, if nothing else tells of changes; infinity while walks are left."""
+        return float("inf") if self else self._ended + max(every, REST * (self._ended - self._began))
 
     def clear(self) -> None:
         """Leave off."""
         self._walking = None
         self._waiting.clear()
+        self._ended = time.monotonic()
 
     def go_on(self, walk: Callable[[Walk], Iterator[None]]) -> None:
         """One step."""
@@ -53,3 +75,4 @@ class Walks:
             self._walking = walk(self._waiting.popleft())
         if next(self._walking, self) is self:
             self._walking = None
+            self._ended = time.monotonic()

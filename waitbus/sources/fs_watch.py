@@ -2,7 +2,7 @@
 
 A turn runs in a thread, one at a time, and is all that touches a watch. It walks first and reads the queue then: while folders
 are walked the kernel keeps what comes, up to `fs.inotify.max_queued_events`; beyond that it says so, and everything is looked at
-again. Where there is no inotify everything is looked at again each second.
+again. Where there is no inotify everything is looked at again each second, and less often where that takes long.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
-from waitbus.sources import fs_events, inotify
+from waitbus.sources import fs_events, gitignore_files, inotify
 from waitbus.sources.fs_around import Around, identity
 from waitbus.sources.fs_changes import Changes
 from waitbus.sources.fs_notes import Notes
+from waitbus.sources.fs_rules import RuleFiles
 from waitbus.sources.fs_scan import EVERYTHING_IS_OLD, Scanner
 from waitbus.sources.fs_settle import settle
 from waitbus.sources.fs_tree import Tree
@@ -37,7 +39,7 @@ PENDING_MAX = 20_000
 RECENT_NS = 1_000_000_000
 """What changed so shortly before rules outside of the root did is news, if they hid it."""
 EVERY = 1.0
-"""s between two walks where nothing tells of changes."""
+"""s between two walks where nothing tells of changes, at least."""
 HAS_INOTIFY = sys.platform == "linux"
 
 
@@ -75,6 +77,7 @@ class RootWatch:
     notes: Notes = attrs.field(init=False)
     scanner: Scanner = attrs.field(init=False)
     around: Around | None = attrs.field(init=False)
+    rules: RuleFiles | None = attrs.field(init=False)
     _identity: tuple[int, int] | None = None
     """Device and inode of the root; None while it is not there."""
     _begun: bool = False
@@ -83,10 +86,14 @@ class RootWatch:
     def __attrs_post_init__(self) -> None:
         self.tree = Tree(self.root, self.globs)
         self.changes = Changes(self.debounce)
-        self.walks = Walks(self.root, self.gitignore)
-        self.notes = Notes(self.tree, self.changes, self.walks, self.queue, self.recursive, self.gitignore)
+        self.walks = Walks(self.root, self.gitignore, heard_ns=time.time_ns())
+        self.around = None if self.queue is None else Around(self.root, self.queue)
+        self.rules = None if self.queue is None or not self.gitignore else RuleFiles(self.queue, self._is_shared)
+        self.notes = Notes(self.tree, self.changes, self.walks, self.queue, self.rules, self.recursive, self.gitignore)
         self.scanner = Scanner(self.tree, self.notes, self.notes.watch, self.recursive, self.gitignore)
-        self.around = None if self.queue is None else Around(self.root, self.queue, self.gitignore)
+
+    def _is_shared(self, watch: int) -> bool:
+        return watch in self.tree.by_watch or (self.around is not None and self.around.has(watch))
 
     def close(self) -> None:
         """Give everything back that the kernel holds for it."""
@@ -105,12 +112,16 @@ class RootWatch:
         """
         end = time.monotonic() + BITE
         self._clock()
+        self._read_rules()
         self._look_around()
         busy = self._walk(end) or self._read(end)
         events = self._tell(end)
         listens = self._has_room()
-        more = len(events) >= BATCH or (listens and (busy or bool(self.walks) or self.notes.doubted))
+        more = len(events) >= BATCH or (listens and (busy or self._has_to_look()))
         return Turn(events, more, self._next_due(), self._is_here(), listens)
+
+    def _has_to_look(self) -> bool:
+        return bool(self.walks) or self.notes.doubted or (self.rules is not None and self.rules.doubted)
 
     def _is_here(self) -> bool:
         """Whether the root is there, or its end is not told in full."""
@@ -121,10 +132,10 @@ class RootWatch:
 
     def _next_due(self) -> float:
         due = self.changes.next_due()
-        return min(due, self.walks.walked_at + EVERY) if self.queue is None else due
+        return min(due, self.walks.next_all(EVERY)) if self.queue is None else due
 
     def _clock(self) -> None:
-        if self.queue is None and self._begun and time.monotonic() >= self.walks.walked_at + EVERY:
+        if self.queue is None and self._begun and time.monotonic() >= self.walks.next_all(EVERY):
             self.notes.doubted = True
             self.walks.add_all()
 
@@ -134,6 +145,8 @@ class RootWatch:
             if time.monotonic() >= end:
                 return True
             self.walks.go_on(self.scanner.walk)
+        if not self.walks:
+            self.notes.walked()
         return bool(self.walks)
 
     def _read(self, end: float) -> bool:
@@ -141,11 +154,14 @@ class RootWatch:
         if self.queue is None or not self._has_room():
             return False
         self.notes.forget_moves()
+        asked_ns = time.time_ns()
         while notes := self.queue.read():
             for note in notes:
                 self.take(note)
             if self.walks.waiting or time.monotonic() >= end or not self._has_room():
                 return True
+            asked_ns = time.time_ns()
+        self.walks.heard_ns = asked_ns
         return False
 
     def _tell(self, end: float) -> list[EventInsert]:
@@ -163,13 +179,20 @@ class RootWatch:
 
     # -- the root ------------------------------------------------------------------------------------------------------
 
+    def _read_rules(self) -> None:
+        """Walk anew where files of rules outside of the root have changed."""
+        if self.rules is None or not self.rules.doubted:
+            return
+        for path, changed_ns in self.rules.changed().items():
+            self.notes.doubted |= not path
+            self.notes.read_rules(path, changed_ns)
+
     def _look_around(self) -> None:
         """Whether the root is there, and the one that it was."""
         if not self.notes.doubted:
             return
         self.notes.doubted = False
-        if self.around is not None:
-            self.around.watch()
+        self._watch_around()
         found, known, begun = identity(self.root), self._identity, self._begun
         self._identity, self._begun = found, True
         if found == known:
@@ -185,6 +208,16 @@ class RootWatch:
             else:
                 self.walks.add_all(self.since_ns, recalls=True)
 
+    def _watch_around(self) -> None:
+        if self.around is None:
+            return
+        repository = gitignore_files.repository_around(self.root) if self.gitignore else None
+        self.around.watch(repository)
+        if self.rules is not None:
+            self.rules.renew()
+            awaited = partial(gitignore_files.awaited_at, self.root)
+            self.rules.follow("", awaited if repository is None else repository.files)
+
     def _vanish(self, inode: int) -> None:
         self.walks.clear()
         self.notes.lose("")
@@ -196,17 +229,24 @@ class RootWatch:
 
     def take(self, note: inotify.Note) -> None:
         """Take a notification."""
+        if self.rules is not None:
+            self.rules.take(note)
         if note.mask & inotify.Q_OVERFLOW:
-            self._said.append(fs_events.overflowed(self.root))
-            self.notes.doubted = True
-            self.walks.add_all()
+            self._lost()
         elif self.around is not None and self.around.take(note):
             self._take_around(self.around)
         else:
             self.notes.take(note)
 
+    def _lost(self) -> None:
+        self._said.append(fs_events.overflowed(self.root))
+        self.notes.doubted = True
+        self.walks.add_all()
+        if self.rules is not None:
+            self.rules.doubt_all()
+
     def _take_around(self, around: Around) -> None:
         self.notes.doubted |= around.doubted or self._identity is None
         if around.rules_changed:
-            self.walks.add_all(time.time_ns() - RECENT_NS)
+            self.walks.add_all(self.walks.old(time.time_ns() - RECENT_NS))
         around.doubted = around.rules_changed = False
