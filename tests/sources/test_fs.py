@@ -559,6 +559,16 @@ async def test_a_root_that_is_not_there_yet_is_waited_for(home: Path) -> None:
         assert bus.health[-1] == "up"
 
 
+async def test_a_root_that_is_a_file_is_said_to_be_one(root: Path) -> None:
+    place = root / "a"
+    place.write_text("x")
+    async with watching(place) as bus:
+        assert bus.health == [f"down: {place} is no folder; it is watched for"]
+        place.unlink()
+        place.mkdir()
+        await bus.until(lambda: bus.health[-1] == "up")
+
+
 @pytest.mark.usefixtures("both")
 async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(root: Path, home: Path) -> None:
     other = (home / "other").resolve()

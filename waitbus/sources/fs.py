@@ -171,7 +171,8 @@ class _Roots:
         else:
             self._gone.add(place)
             if self._gone == self._places:
-                self._bus.down(f"{place} is not there; it is watched for")
+                what = "no folder" if os.path.lexists(place) else "not there"
+                self._bus.down(f"{place} is {what}; it is watched for")
 
 
 async def _next(watch: RootWatch, turn: Turn) -> None:
