@@ -364,7 +364,7 @@ async def test_a_stream_that_breaks_in_the_middle_of_a_line_is_a_typed_error(pat
         await stream.send_raw(line()[:20])
 
     async with FakeEngine(path, [act]).listening():
-        assert "cannot be called" in (await to_its_end(source(path), Bus())).message
+        assert "gives no whole answer: peer closed" in (await to_its_end(source(path), Bus())).message
     assert rows() == []
 
 

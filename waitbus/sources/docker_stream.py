@@ -131,6 +131,8 @@ class Engine:
             yield
         except trio.TooSlowError:
             raise self._missing(f"does not answer within {ANSWER_S:g} s") from None
+        except httpx2.RemoteProtocolError as error:
+            raise self._missing(f"gives no whole answer: {error}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise self._missing(f"cannot be called: {str(error) or type(error).__name__}") from None
 
