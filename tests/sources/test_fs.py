@@ -570,7 +570,9 @@ async def test_a_root_that_is_a_file_is_said_to_be_one(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("both")
-async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(root: Path, home: Path) -> None:
+async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(
+    root: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = (home / "other").resolve()
     other.mkdir()
     async with watching(root, roots=[str(root), str(other)]) as bus:
@@ -579,6 +581,7 @@ async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(r
         (root / "a.txt").write_text("x")
         assert ("created", "a.txt") in await bus.changes()
         assert not any(said.startswith("down") for said in bus.health)
+    assert caplog.messages == [f"source fs: {other} is not there; it is watched for"]
 
 
 @pytest.mark.usefixtures("both")
