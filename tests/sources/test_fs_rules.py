@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.sources.fs_watching import Bus, git, watching
 from tests.sources.test_fs_watch import drained
+from waitbus.sources import fs_watch
 from waitbus.sources.fs_globs import Globs
 from waitbus.sources.fs_watch import RootWatch
 
@@ -157,6 +162,91 @@ async def test_what_rules_hid_and_show_again_is_no_news(root: Path) -> None:
         assert await bus.changes() == []
         (root / "inner" / "old.x").write_text("more")
         assert await bus.changes() == [("modified", "inner/old.x")]
+
+
+# -- whatever happens --------------------------------------------------------------------------------------------------
+
+PLACES = ["", "a", "a/b", "c"]
+RULES = ["*.x\n", "*.y\n", "!*.x\n", "b/\n", "/a\n", "", "*\n!*/\n"]
+PLACE = st.sampled_from(PLACES)
+STEPS = st.one_of(
+    st.tuples(st.just("ignore"), PLACE, st.sampled_from(RULES)),
+    st.tuples(st.just("exclude"), PLACE, st.sampled_from(RULES)),
+    st.tuples(st.just("user"), PLACE, st.sampled_from(RULES)),
+    st.tuples(st.just("named"), PLACE, st.sampled_from(RULES)),
+    st.tuples(st.just("init"), PLACE),
+    st.tuples(st.just("uninit"), PLACE),
+    st.tuples(st.just("unignore"), PLACE),
+    st.tuples(st.just("away"), PLACE),
+    st.tuples(st.just("turn"), PLACE),
+    st.tuples(st.just("rest"), PLACE),
+)
+
+
+def do(root: Path, kind: str, place: Path, rules: str) -> None:
+    """One step, where it is possible."""
+    with contextlib.suppress(OSError):
+        match kind:
+            case "ignore":
+                (place / ".gitignore").write_text(rules)
+            case "unignore":
+                (place / ".gitignore").unlink()
+            case "exclude":
+                (place / ".git" / "info" / "exclude").write_text(rules)
+            case "user":
+                users = root.parent / "xc" / "git" / "ignore"
+                users.parent.mkdir(parents=True, exist_ok=True)
+                users.write_text(rules)
+            case "named":
+                with (place / ".git" / "config").open("a") as config:
+                    config.write("[core]\n\texcludesFile = named\n")
+                (place / "named").write_text(rules)
+            case "init":
+                shutil.copytree(root.parent / "template", place / ".git")
+            case "uninit":
+                shutil.rmtree(place / ".git")
+            case "away":
+                place.rename(root.parent / "kept")
+                (root.parent / "kept").rename(place)
+
+
+@pytest.mark.parametrize("hears", [True, False], ids=["the kernel tells", "walks alone"])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, max_size=25))
+def test_whatever_rules_change_what_is_known_is_what_is_not_ignored(
+    monkeypatch: pytest.MonkeyPatch, hears: bool, steps: list[tuple[str, ...]]
+) -> None:
+    """A watch that was there all the time knows what one knows that begins now."""
+    monkeypatch.setattr(fs_watch, "HAS_INOTIFY", hears)
+    home = Path(tempfile.mkdtemp(prefix="wb-rules-")).resolve()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "xc"))
+    root = home / "root"
+    for place in PLACES:
+        (root / place).mkdir(parents=True, exist_ok=True)
+        for name in ("1.x", "2.y", "3"):
+            (root / place / name).write_text("")
+    repository(home / "made")
+    (home / "made" / ".git").rename(home / "template")
+    watches = [RootWatch(str(root), Globs())]
+    try:
+        list(drained(watches[0]))
+        for kind, place, *rules in steps:
+            if kind == "turn":
+                watches[0].turn()
+            elif kind == "rest":
+                list(drained(watches[0]))
+            else:
+                do(root, kind, root / place, "".join(rules))
+        list(drained(watches[0]))
+        watches.append(RootWatch(str(root), Globs()))
+        list(drained(watches[1]))
+        before, now = ({path: set(folder.files) for path, folder in one.tree.folders.items()} for one in watches)
+        assert before == now
+    finally:
+        for watch in watches:
+            watch.close()
+        shutil.rmtree(home)
 
 
 # -- what it costs -----------------------------------------------------------------------------------------------------

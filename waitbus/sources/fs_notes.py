@@ -104,7 +104,7 @@ class Notes:
         since_ns = _changed_ns(self.tree.absolute(path)) if note.mask & inotify.MOVED_TO else 0
         included = self.tree.is_included(folder, note.name)
         origin = self._moves.pop(note.cookie, None)
-        self.walks.add(Walk(path, folder.scope, included, origin=origin, since_ns=since_ns))
+        self.walks.add(Walk(path, included, origin=origin, since_ns=since_ns))
 
     def _take_file(self, path: str, note: inotify.Note) -> None:
         what = next((what for mask, what in KINDS if note.mask & mask), None)
@@ -121,8 +121,7 @@ class Notes:
         if not path:
             self.walks.add_all(changed_ns)
         elif (folder := self.tree.folders.get(path)) is not None:
-            parent = self.tree.folders.get(path.rpartition("/")[0])
-            self.walks.add(Walk(path, parent.scope if parent else None, folder.included, changed_ns))
+            self.walks.add(Walk(path, folder.included, changed_ns))
 
     def note(self, path: str, what: Note, origin: str | None = None, since_ns: int = 0) -> None:
         """Note something of a path."""

@@ -47,7 +47,7 @@ class Hears(Protocol):
 
 @attrs.frozen
 class Walk:
-    """What a walk begins with: a folder in a scope (of the folder around it), and what is known of how it came.
+    """What a walk begins with: a folder, and what is known of how it came. `scope`: of the folder around it, as it is by then.
 
     A file that was not known and whose inode was changed before `old_before_ns` was there all the time, out of our sight; so was
     one that was before `seen_ns`, when everything was last walked, where the rules are others by now.
@@ -55,7 +55,6 @@ class Walk:
     """
 
     path: str
-    scope: Scope | None
     included: bool = False
     old_before_ns: int = 0
     seen_ns: int = 0
@@ -63,6 +62,7 @@ class Walk:
     since_ns: int = 0
     recalls: bool = False
     """Whether others watched before: what the log has of a file is what was known of it."""
+    scope: Scope | None = None
     changed: bool = False
     """Whether the rules around it are others than in the walk before."""
 
@@ -83,7 +83,8 @@ class Scanner:
 
     def walk(self, walk: Walk) -> Iterator[None]:
         """Yields after each entry."""
-        left = [walk]
+        begun = self._begun(walk)
+        left = [] if begun is None else [begun]
         while left:
             walk = left.pop()
             before = self.tree.folders.get(walk.path)
@@ -94,6 +95,15 @@ class Scanner:
                 continue
             changed = walk.changed or (scope is not None and scope != folder.scope)
             yield from self._look_into(folder, walk, left, changed)
+
+    def _begun(self, walk: Walk) -> Walk | None:
+        """The walk in the rules of now: they may have changed since it was asked for, and hide it."""
+        if not walk.path:
+            return attrs.evolve(walk, scope=gitignore_files.scope_around(self.tree.root) if self.gitignore else None)
+        around, name = self.tree.place_of(walk.path)
+        if around is None or not self.tree.takes_folder(around, name):
+            return None
+        return attrs.evolve(walk, scope=around.scope)
 
     def _enter(self, path: str, outer: Scope | None, included: bool) -> Folder | None:
         place = self.tree.absolute(path)
@@ -134,7 +144,7 @@ class Scanner:
     def _inner(self, folder: Folder, name: str, walk: Walk, changed: bool) -> Walk:
         path, included = joined(folder.path, name), self.tree.is_included(folder, name)
         if walk.recalls and (moved_ns := _moved_ns(self.tree.absolute(path), walk.old_before_ns)):
-            return Walk(path, folder.scope, included, since_ns=moved_ns, recalls=True)
+            return Walk(path, included, since_ns=moved_ns, recalls=True, scope=folder.scope)
         origin = walk.origin_of(path)
         return attrs.evolve(walk, path=path, scope=folder.scope, included=included, origin=origin, changed=changed)
 

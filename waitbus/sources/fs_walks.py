@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from waitbus.sources import gitignore_files
 from waitbus.sources.fs_scan import EVERYTHING_IS_OLD, Walk
 
 REST = 10
@@ -19,13 +18,11 @@ COARSE_NS = 20_000_000
 
 @attrs.define(eq=False)
 class Walks:
-    """Walks below an absolute root. Times are s of `time.monotonic`, or ns since the epoch.
+    """Walks below a root. Times are s of `time.monotonic`, or ns since the epoch.
 
     `heard_ns`: of all that happened before, the kernel's notifications were taken.
     """
 
-    root: str
-    gitignore: bool
     heard_ns: int = EVERYTHING_IS_OLD
     _began: float = 0.0
     """When everything was last asked for, and when no walk was left behind that."""
@@ -55,8 +52,7 @@ class Walks:
         self._began = time.monotonic()
         if any(not walk.path and walk.old_before_ns <= old_before_ns for walk in self._waiting):
             return
-        scope = gitignore_files.scope_around(self.root) if self.gitignore else None
-        self.add(Walk("", scope, old_before_ns=old_before_ns, seen_ns=self._seen_ns, recalls=recalls))
+        self.add(Walk("", old_before_ns=old_before_ns, seen_ns=self._seen_ns, recalls=recalls))
         self._seen_ns = time.time_ns() - COARSE_NS
 
     def next_all(self, every: float) -> float:

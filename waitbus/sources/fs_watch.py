@@ -86,7 +86,7 @@ class RootWatch:
     def __attrs_post_init__(self) -> None:
         self.tree = Tree(self.root, self.globs)
         self.changes = Changes(self.debounce)
-        self.walks = Walks(self.root, self.gitignore, heard_ns=time.time_ns())
+        self.walks = Walks(heard_ns=time.time_ns())
         self.around = None if self.queue is None else Around(self.root, self.queue)
         self.rules = None if self.queue is None or not self.gitignore else RuleFiles(self.queue, self._is_shared)
         self.notes = Notes(self.tree, self.changes, self.walks, self.queue, self.rules, self.recursive, self.gitignore)
