@@ -152,8 +152,8 @@ class Predicate:
 
     def describe(self) -> str:
         """The predicate in words: `fields.conclusion="failure" on pytest`."""
-        plain = [group for group in self.groups if not group[0].key.startswith("@")]
-        words = [" and ".join(_either(map(str, group), len(plain) > 1) for group in plain) or "any event"]
+        plain = [group for group in self.groups if not group[0].key.startswith("@") and group[0].said != ""]
+        words = [" and ".join(_either(map(_said, group), len(plain) > 1) for group in plain) or "any event"]
         for key, word in (("@cond", "that"), ("@eval", "where"), ("@source", "on"), ("@repo", "in"), ("@to", "to")):
             values = [str(term.value) for term in self.terms if term.key == key]
             if values:
@@ -344,6 +344,10 @@ def _split(terms: str, text: str, what: str) -> list[str]:
             f"{what} {text!r} has a {missing} that does not end".strip(), hint='quote the whole value: KEY="..."'
         )
     return [*parts, terms[start:]]
+
+
+def _said(term: Term) -> str:
+    return str(term) if term.said is None else term.said
 
 
 def _either(words: Iterable[str], inner: bool) -> str:

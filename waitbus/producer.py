@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from waitbus.store import Appended, Log
+    from waitbus.store.rows import Unless
 
 
 def emit(event: EventInsert, *, db_path: Path | str | None = None, doorbell_path: object = None) -> EmitResult:
@@ -54,15 +55,17 @@ def emit_batch(events: Iterable[EventInsert], *, db_path: Path | str | None = No
     return len([one for one in _append_all(_log(db_path), batch) if one.inserted])
 
 
-def emit_all(events: Iterable[EventInsert], *, db_path: Path | str | None = None) -> list[EmitResult]:
-    """`emit_batch` that answers, for each event, what `emit` would have.
+def emit_all(
+    events: Iterable[EventInsert], *, db_path: Path | str | None = None, unless: Unless | None = None
+) -> list[EmitResult]:
+    """`emit_batch` that answers, for each event, what `emit` would have. `unless`: as `Log.append_many` has it.
 
     Raises:
       LogError, InvalidEvent: as `emit`; nothing was written.
     """
     batch = _batch(events)
     log = _log(db_path)
-    placed = _append_all(log, batch)
+    placed = _append_all(log, batch, unless)
     return [_result(log, event, one) for event, one in zip(batch, placed, strict=True)]
 
 
@@ -83,8 +86,8 @@ def _no_event(
     return InvalidEvent(f"{shown(given)} is {what}", hint=hint)
 
 
-def _append_all(log: Log, events: list[EventInsert]) -> list[Appended]:
-    placed = log.append_many(events)
+def _append_all(log: Log, events: list[EventInsert], unless: Unless | None = None) -> list[Appended]:
+    placed = log.append_many(events, unless)
     inserted = [one.seq for one in placed if one.inserted]
     if inserted:
         ring(log.bells)

@@ -57,11 +57,13 @@ def _typed(value: Value) -> tuple[bool, Value]:
 
 @attrs.frozen
 class Term:
-    """`key op value`, with the key as it was written; `str()` is text that parses to an equal term."""
+    """`key op value`, with the key as it was written; `str()` is text that parses to an equal term. `said`: what a person wrote
+    in its place, "" where another term says it; None: the term itself."""
 
     key: str
     op: str
     value: Value = attrs.field(default=None, eq=_typed)
+    said: str | None = attrs.field(default=None, eq=False, repr=False)
     path: Path = attrs.field(init=False, eq=False, repr=False)
 
     @path.default

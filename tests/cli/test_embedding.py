@@ -272,6 +272,13 @@ def test_a_folder_and_a_pattern_are_the_sources_own(call: Call, files: list[Any]
     )
 
 
+def test_a_folder_that_is_not_there_yet_is_said_to_be_that(call: Call, files: list[Any], home: Path) -> None:
+    """It may be a slip of the pen; the others are watched."""
+    result = call("wait", "--root", str(home), "--root", "dcos", *BRIEF)
+    said = f"waitbus: no daemon watches {home} and dcos (not there yet); watching them here while this command waits"
+    assert said in result.err.splitlines()
+
+
 def test_without_a_folder_it_is_the_current_one_and_that_is_said(call: Call, files: list[Any]) -> None:
     result = call("wait", "--source", "fs", *BRIEF)
     assert files == [(["."], [])]

@@ -126,6 +126,8 @@ class Prints(Source):
         assert sys.stdin.read() == ""
         new = [await bus.emit(said(number=number), EventInsert(source="naughty", event_type="said", delivery_id="same"))
                for number in range(2)]
+        other = EventInsert(source="naughty", event_type="said", delivery_id="other")
+        new.append(await bus.emit(other, unless={"other": ("same", "samf")}))
         await bus.emit(said(new=new, settings=sorted(self.settings)))
         await trio.sleep_forever()
 
@@ -356,7 +358,7 @@ async def test_what_it_prints_is_no_event_and_it_learns_what_was_new() -> None:
     async with running(plugin("Prints")):
         await until(lambda: any("new" in row for row in rows()))
     last = rows()[-1]
-    assert last == {"new": [2, 1], "settings": ["every"]}
+    assert last == {"new": [2, 1, 0], "settings": ["every"]}
 
 
 async def test_it_says_how_it_is_and_has_limits_that_it_cannot_raise() -> None:

@@ -52,7 +52,8 @@ class FakeEngine:
     acts: list[Act]
     containers: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     ended: list[str] = attrs.field(factory=list)
-    """Which of them are listed as ended."""
+    running: list[str] = attrs.field(factory=list)
+    """Which of them are listed as ended, and as running."""
     answers: bool = True
     """Whether anything but `/events` is answered."""
     begins: bool = True
@@ -99,7 +100,7 @@ class FakeEngine:
         elif not self.answers:
             await trio.sleep_forever()
         else:
-            await self._say(pipe, *self._found(target.path))
+            await self._say(pipe, *self._found(target.path, "all" in parse_qs(target.query)))
 
     async def _events(self, pipe: trio.SocketStream, query: dict[str, list[str]]) -> None:
         assert json.loads(query["filters"][0]) == {"type": ["container"]}
@@ -112,13 +113,14 @@ class FakeEngine:
         self.streams.append(stream)
         await act(stream)
 
-    def _found(self, path: str) -> tuple[int, bytes]:
+    def _found(self, path: str, whole: bool) -> tuple[int, bytes]:
         if path == "/_ping":
             return 200, b"OK"
         if path == "/containers/json":
-            return 200, json.dumps(
-                [{"Id": one, "State": "exited", "Status": "Exited (0) 2 seconds ago"} for one in self.ended]
-            ).encode()
+            listed = [{"Id": one, "State": "running", "Status": "Up 2 seconds"} for one in self.running]
+            if whole:
+                listed += [{"Id": one, "State": "exited", "Status": "Exited (0) 2 seconds ago"} for one in self.ended]
+            return 200, json.dumps(listed).encode()
         container = path.split("/")[2]
         if container in self.containers:
             return 200, json.dumps(self.containers[container]).encode()

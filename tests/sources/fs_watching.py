@@ -14,6 +14,7 @@ import trio
 
 from waitbus.events import EventInsert
 from waitbus.sources.fs import FsSettings, FsSource
+from waitbus.store.rows import Unless
 
 LIMIT = 15.0
 _ends = itertools.count()
@@ -31,7 +32,7 @@ class Bus:
         self.is_held = False
         self._came = trio.Event()
 
-    async def emit(self, *events: EventInsert) -> int:
+    async def emit(self, *events: EventInsert, unless: Unless | None = None) -> int:
         self.is_held = not self.may_go_on.is_set()
         self._changed()
         await self.may_go_on.wait()
@@ -58,17 +59,22 @@ class Bus:
                 await self._came.wait()
 
     async def told(self) -> list[EventInsert]:
-        """What was told of all that happened up to now: a change that is held as long as any is made, and waited for.
+        """What was told of all that happened up to now: a file that comes and goes, each held as long as any change is, is waited
+        for.
 
         Twice, since what is in a new folder is noted only when that was walked.
         """
-        for _ in range(2):
-            end = self.root / f"{next(_ends)}.end.tmp"
-            end.write_text("")
-            await self.until(lambda end=end: any(event.fields["path"] == str(end) for event in self.events))
+        end = self.root / f"{next(_ends)}.end.tmp"
+        end.write_text("")
+        await self.until(lambda: ("created", str(end)) in self._heard())
+        end.unlink()
+        await self.until(lambda: ("deleted", str(end)) in self._heard())
         told = [event for event in self.events if ".end.tmp" not in str(event.fields["path"])]
         self.events.clear()
         return told
+
+    def _heard(self) -> set[tuple[str, str]]:
+        return {(event.fields["action"], event.fields["path"]) for event in self.events}
 
     async def changes(self) -> list[tuple[Any, ...]]:
         """The same as (action, relpath), and where it was moved from."""

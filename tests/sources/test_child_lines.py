@@ -81,6 +81,8 @@ def test_what_a_plugin_may_say() -> None:
         3,
         False,
     )
+    known = {"event": EVENT, "number": 3, "unless": ["timer:1", "timer:2"]}
+    assert of_plugin(json.dumps(known).encode(), "timer").unless == ("timer:1", "timer:2")
     assert of_plugin(b'{"started": true}', "timer").kind == "started"
     assert of_plugin(b'{"heartbeat": true}', "timer").kind == "heartbeat"
     down = of_plugin(b'{"down": "nobody there", "retry_s": 2.5}', "timer")
@@ -104,6 +106,7 @@ def test_what_a_plugin_may_say() -> None:
         (b'{"event": {"event_type": "a"}, "number": true}', "no number"),
         (b'{"event": {"event_type": "a"}, "number": -1}', "no number"),
         (b'{"event": {"event_type": "a"}}', "no event"),
+        (b'{"event": {"event_type": "a"}, "number": 1, "unless": ["a"]}', "no range of delivery ids"),
         (
             b'{"event": {"event_type": "a", "source": "github"}, "number": 1}',
             "source 'timer' and said an event of 'github'",

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,15 @@ from waitbus.errors import ConfigError, ServiceMissing, WaitbusError
 from waitbus.events import EventInsert, Row
 from waitbus.paths import log_path
 from waitbus.producer import emit_all
-from waitbus.sources import docker_rows, known_sources
+from waitbus.sources import known_sources
 from waitbus.sources.docker import DockerSettings, DockerSource
-from waitbus.sources.docker_events import End, exit_row
+from waitbus.sources.docker_events import TIME_MAX, End, exit_keys, exit_row
 from waitbus.sources.docker_session import OVERLAP_NS, SETTLE, SILENCE
 from waitbus.sources.docker_stream import ANSWER_S, LINE_MAX
 from waitbus.sources.supervision import Supervised
 from waitbus.sources.watched import settings_for_wait
 from waitbus.store import Log
+from waitbus.store.rows import Unless
 
 NOW = time.time_ns()
 
@@ -39,11 +41,18 @@ class Bus:
 
     def __init__(self) -> None:
         self.states: list[str] = []
+        self.offered: list[str] = []
+        """The delivery ids of all that it was given, new or not."""
+        self.may_go_on = trio.Event()
+        self.may_go_on.set()
         self._moved = trio.Event()
 
-    async def emit(self, *events: EventInsert) -> int:
+    async def emit(self, *events: EventInsert, unless: Unless | None = None) -> int:
         self.up()
-        results = await trio.to_thread.run_sync(emit_all, events)
+        self.offered += [event.delivery_id for event in events]
+        self._move()
+        await self.may_go_on.wait()
+        results = await trio.to_thread.run_sync(partial(emit_all, events, unless=unless))
         self._move()
         return sum(result.inserted for result in results)
 
@@ -64,6 +73,11 @@ class Bus:
         while len(found := rows()) < count:
             await self._moved.wait()
         return found
+
+    async def until_offered(self, count: int) -> None:
+        """Until it was given so many events."""
+        while len(self.offered) < count:
+            await self._moved.wait()
 
 
 def rows() -> list[Row]:
@@ -170,6 +184,45 @@ async def test_two_watchers_of_one_engine_make_one_row(path: Path) -> None:
         await first.rows(3)
         await second.rows(3)
     assert keys() == [f"start:{NOW}", f"die:{NOW + 1}", f"destroy:{NOW + 2}"]
+
+
+async def test_a_container_that_ran_before_is_not_asked_about_when_it_ends(path: Path) -> None:
+    """Engines are slow to answer just then. Since when it runs was learnt when the source began."""
+    learnt = trio.Event()
+
+    async def act(stream: Stream) -> None:
+        await learnt.wait()
+        await stream.send(line("die", NOW, {"exitCode": "3"}))
+        await stream.gone()
+
+    facts = ended_at(NOW - 5 * S)
+    facts["State"] |= {"Running": True, "FinishedAt": "0001-01-01T00:00:00Z"}
+    bus, engine = Bus(), FakeEngine(path, [act], {ID: facts}, running=[ID])
+    async with engine.listening(), running(source(path), bus):
+        await _until(lambda: f"/containers/{ID}/json" in engine.asked)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        learnt.set()
+        (row,) = await bus.rows(1)
+    assert engine.asked.count(f"/containers/{ID}/json") == 1
+    assert '"duration_ms":6000' in row.fields
+
+
+async def test_a_container_that_the_engine_was_told_to_kill_is_not_asked_about(path: Path) -> None:
+    told = [line("start", NOW), line("kill", NOW + 1, {"signal": "9"}), line("die", NOW + S, {"exitCode": "137"})]
+    bus, engine = Bus(), FakeEngine(path, [says(*told)])
+    async with engine.listening(), running(source(path), bus):
+        row = (await bus.rows(3))[2]
+    assert f"/containers/{ID}/json" not in engine.asked
+    assert '"oom_killed":false' in row.fields
+
+
+async def test_an_end_that_has_to_be_asked_about_holds_up_none_that_was_told_with_it(path: Path) -> None:
+    other = line("start", NOW).replace(ID.encode(), b"other")
+    engine = FakeEngine(path, [says(other + b"\n" + line("die", NOW, {"exitCode": "2"}))], answers=False)
+    bus = Bus()
+    async with engine.listening(), running(source(path), bus):
+        (row,) = await bus.rows(1)
+    assert row.delivery_id == f"docker:other:start:{NOW}"
 
 
 def test_nobody_pays_for_the_http_client_but_who_calls_an_engine() -> None:
@@ -311,7 +364,7 @@ async def test_a_stream_that_breaks_in_the_middle_of_a_line_is_a_typed_error(pat
         await stream.send_raw(line()[:20])
 
     async with FakeEngine(path, [act]).listening():
-        assert "cannot be called" in (await to_its_end(source(path), Bus())).message
+        assert "gives no whole answer: peer closed" in (await to_its_end(source(path), Bus())).message
     assert rows() == []
 
 
@@ -397,7 +450,7 @@ async def test_a_first_start_makes_up_for_nothing(path: Path, mock_clock: MockCl
     async with engine.listening(), running(source(path), Bus()):
         await _jump(mock_clock, SETTLE)
         await trio.testing.wait_all_tasks_blocked(0.02)
-    assert engine.asked == ["/events"]
+    assert engine.asked == ["/events", "/containers/json"]  # to know what runs
     assert before <= engine.streams[0].since_ns <= time.time_ns()
 
 
@@ -505,13 +558,66 @@ async def test_a_reconnection_finds_what_ended_meanwhile(path: Path, mock_clock:
     assert keys() == [f"die:{ended_ns}"]
 
 
-def test_whether_an_end_has_a_row() -> None:
-    emit_all([exit_row(End(id=ID, at_ns=NOW))])
-    assert docker_rows.has_end(ID, NOW)
-    assert docker_rows.has_end(ID, 0)
-    assert not docker_rows.has_end(ID, NOW + 1)
-    assert not docker_rows.has_end(ID, NOW - 5, NOW)
-    assert not docker_rows.has_end(ID[:-1], 0)
+@pytest.mark.parametrize("first", ["told", "found"])
+async def test_an_end_that_one_is_told_of_while_another_finds_it_is_one_row(
+    path: Path, mock_clock: MockClock, first: str
+) -> None:
+    """F16. Each has looked by the time that the other writes: only the transaction itself can tell."""
+    heard_before(NOW - 60 * S)
+    told, found = Bus(), Bus()
+    told.may_go_on, found.may_go_on = trio.Event(), trio.Event()
+    listener = FakeEngine(path, [says(line("start", NOW - S), line("die", NOW + 40_000_000, {"exitCode": "3"}))])
+    finder = FakeEngine(path.with_name("other.sock"), [says()], {ID: ended_at(NOW)}, [ID])
+    async with (
+        listener.listening(),
+        finder.listening(),
+        running(source(listener.path), told),
+        running(source(finder.path), found),
+    ):
+        await told.until_offered(1)
+        told.may_go_on.set()
+        await told.rows(2)
+        told.may_go_on = trio.Event()
+        await told.until_offered(2)
+        await _jump(mock_clock, SETTLE)
+        await found.until_offered(1)
+        one, other = (told, found) if first == "told" else (found, told)
+        one.may_go_on.set()
+        await one.rows(3)
+        other.may_go_on.set()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    assert len(keys()[2:]) == 1
+
+
+async def test_two_that_find_a_forgotten_end_at_once_make_one_row(path: Path, mock_clock: MockClock) -> None:
+    heard_before(NOW - 60 * S)
+    buses = Bus(), Bus()
+    for bus in buses:
+        bus.may_go_on = trio.Event()
+    engine = FakeEngine(path, [says()], {ID: ended_at(NOW - S)}, [ID])
+    async with engine.listening(), running(source(path), buses[0]), running(source(path), buses[1]):
+        await _jump(mock_clock, SETTLE)
+        for bus in buses:
+            await bus.until_offered(1)
+        for bus in buses:
+            bus.may_go_on.set()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+    assert keys()[1:] == [f"die:{NOW - S}"]
+
+
+def test_an_end_is_known_by_any_key_of_its_run() -> None:
+    def is_new(at_ns: int, from_ns: int, to_ns: int = TIME_MAX, container: str = ID) -> bool:
+        row = exit_row(End(id=container, at_ns=at_ns))
+        (result,) = emit_all([row], unless={row.delivery_id: exit_keys(container, from_ns, to_ns)})
+        return result.inserted
+
+    assert is_new(NOW, NOW)
+    assert not is_new(NOW + 1, NOW)
+    assert not is_new(NOW + 1, 0)
+    assert not is_new(NOW + 1, NOW - 5, NOW + 1)
+    assert is_new(NOW + 2, NOW + 1)
+    assert is_new(NOW + 3, NOW - 5, NOW)
+    assert is_new(NOW, 0, container=ID[:-1])
 
 
 async def _jump(clock: MockClock, seconds: float) -> None:

@@ -27,11 +27,12 @@ from waitbus.sources.docker_events import (
 )
 from waitbus.sources.docker_inspect import (
     Facts,
+    Listed,
     began_ns,
     end_of,
     missed_end,
-    read_ended,
     read_facts,
+    read_list,
     time_ns,
     wants_facts,
 )
@@ -134,7 +135,7 @@ def test_any_json_is_a_row_or_refused(value: dict[str, Any], labels: dict[str, s
 
 @given(JSON | st.dictionaries(KEYS, JSON))
 def test_any_answer_is_facts_or_refused(value: Any) -> None:
-    for read in (read_facts, lambda body: read_ended(body, 10)):
+    for read in (read_facts, read_list):
         try:
             read(json.dumps(value).encode())
         except InvalidValue:
@@ -320,6 +321,7 @@ STALE = read_facts(inspected(StartedAt="2025-11-29T08:59:59Z", FinishedAt="2025-
         (Run(T - 3 * S), FACTS, {}, True, 1900, T - S // 10),
         (Run(T - 3 * S), None, {}, None, 3000, T - 3 * S),
         (Run(T - 3 * S, oom=True), None, {}, True, 3000, T - 3 * S),
+        (Run(T - 3 * S, killed=True), None, {}, False, 3000, T - 3 * S),
         (Run(), None, {"execDuration": "7"}, None, 7000, None),
         (Run(), None, {"execDuration": "-7"}, None, None, None),
         (Run(), None, {}, None, None, None),
@@ -345,6 +347,7 @@ def test_an_end_takes_only_what_is_known_of_its_own_run(
         ({"exitCode": "0"}, Run(), True),
         ({"exitCode": "137"}, Run(T - S), True),
         ({"exitCode": "137"}, Run(T - S, oom=True), False),
+        ({"exitCode": "137"}, Run(T - S, killed=True), False),
         ({"exitCode": "3"}, Run(T - S), False),
         ({"exitCode": "3"}, Run(), True),
         ({}, Run(T - S), True),
@@ -386,8 +389,7 @@ def test_containers_that_ended_long_ago_are_not_asked_about() -> None:
     body = json.dumps(
         [*({"Id": container, "State": state, "Status": status} for container, state, status in told), 5, {}]
     ).encode()
-    assert read_ended(body, 10) == (["a1", "a2", "a5"], 0)
-    assert read_ended(body, 2) == (["a1", "a2"], 1)
+    assert read_list(body) == Listed(running=["a7"], ended=["a1", "a2", "a5"])
 
 
 # -- memory and lines --------------------------------------------------------------------------------------------------
@@ -407,8 +409,31 @@ def test_a_run_is_remembered_until_it_ends() -> None:
     memory = Memory()
     for action in ("create", "start", "oom"):
         memory.note(message(action))
-    assert memory.ended(ID) == Run(T, oom=True)
-    assert memory.ended(ID) == Run()
+    assert memory.run_of(ID) == Run(T, oom=True)
+    memory.ended(ID)
+    assert memory.run_of(ID) == Run()
+
+
+@pytest.mark.parametrize(
+    ("signal", "killed"), [("9", True), ("SIGKILL", True), ("KILL", True), ("15", False), ("", False)]
+)
+def test_a_run_that_the_engine_was_told_to_kill_is_remembered_as_that(signal: str, killed: bool) -> None:
+    memory = Memory()
+    memory.note(message("start"))
+    memory.note(message("kill", T + S, {"signal": signal}))
+    assert memory.run_of(ID) == Run(T, killed=killed)
+
+
+def test_what_is_learnt_of_a_run_is_believed_where_it_is_newer_than_what_was_heard() -> None:
+    """An engine that was restarted may have begun the next run unheard."""
+    memory = Memory()
+    memory.learn(ID, T)
+    assert memory.run_of(ID) == Run(T)
+    memory.note(message("start", T + S))
+    memory.learn(ID, T)
+    assert memory.run_of(ID) == Run(T + S)
+    memory.learn(ID, T + 2 * S)
+    assert memory.run_of(ID) == Run(T + 2 * S)
 
 
 def test_memory_is_bounded() -> None:
@@ -417,8 +442,8 @@ def test_memory_is_bounded() -> None:
         memory.note(Message(id=f"c{number}", action="start", time_ns=T))
         memory.admit(Message(id=f"c{number}", action="exec_start", time_ns=T))
     assert len(memory._runs) == len(memory._execs) == REMEMBERED
-    assert memory.ended("c9") == Run()
-    assert memory.ended("c10") == Run(T)
+    assert memory.run_of("c9") == Run()
+    assert memory.run_of("c10") == Run(T)
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")), max_size=8), st.integers(1, 9))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -20,8 +21,9 @@ from waitbus.config import Seconds
 from waitbus.errors import ConfigError, InvalidValue, PathError, WaitbusError
 from waitbus.events import EventInsert, converter
 from waitbus.paths import log_path
-from waitbus.sources import fs_watch, source
+from waitbus.sources import fs_walks, fs_watch, source
 from waitbus.sources.fs import FsSettings, FsSource
+from waitbus.sources.fs_scan import Walk
 from waitbus.sources.supervision import Supervised
 from waitbus.store import Log
 
@@ -40,6 +42,15 @@ def roomy() -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="wb-", dir=memory if os.access(memory, os.W_OK) else None)).resolve()
     yield place
     shutil.rmtree(place)
+
+
+@pytest.fixture(params=["the kernel tells", "walks alone"])
+def both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With inotify, and as on a system without it: everything is walked again and again, here more often than there."""
+    if request.param == "walks alone":
+        monkeypatch.setattr(fs_watch, "HAS_INOTIFY", False)
+        monkeypatch.setattr(fs_watch, "EVERY", 0.05)
+    return str(request.param)
 
 
 def opened(path: str | bytes | Path, mode: str) -> IO[str]:
@@ -61,6 +72,7 @@ def real(path: Path) -> Path:
 # -- what happens to a file --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_file_appears_changes_moves_and_goes(root: Path) -> None:
     async with watching(root) as bus:
         (root / "a.txt").write_text("one")
@@ -73,6 +85,7 @@ async def test_a_file_appears_changes_moves_and_goes(root: Path) -> None:
         assert await bus.changes() == [("deleted", "b.txt")]
 
 
+@pytest.mark.usefixtures("both")
 async def test_an_event_says_all_there_is_to_know(root: Path) -> None:
     async with watching(root) as bus:
         (root / "sub").mkdir()
@@ -93,6 +106,7 @@ async def test_an_event_says_all_there_is_to_know(root: Path) -> None:
     assert event.summary == f"{root}/sub/a.txt created"
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_was_there_before_is_no_news(root: Path) -> None:
     (root / "old.txt").write_text("x")
     async with watching(root) as bus:
@@ -120,6 +134,7 @@ async def test_opened_for_writing_and_left_as_it_was_is_no_change(root: Path) ->
         assert await bus.changes() == []
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_time_that_is_set_is_a_change(root: Path) -> None:
     (root / "a.txt").write_text("x")
     async with watching(root) as bus:
@@ -128,6 +143,7 @@ async def test_a_time_that_is_set_is_a_change(root: Path) -> None:
     assert (event.fields["action"], event.fields["mtime_ns"]) == ("modified", 10**18)
 
 
+@pytest.mark.usefixtures("both")
 async def test_links_are_files_and_are_not_followed(root: Path, home: Path) -> None:
     outside = home / "outside"
     outside.mkdir()
@@ -151,6 +167,7 @@ async def test_a_file_without_a_name_that_is_given_one(root: Path) -> None:
         assert await bus.changes() == [("created", "a.txt")]
 
 
+@pytest.mark.usefixtures("both")
 async def test_pipes_and_folders_are_no_files(root: Path) -> None:
     async with watching(root) as bus:
         os.mkfifo(root / "pipe")
@@ -230,6 +247,7 @@ async def test_a_burst_is_one_change_with_debounce_and_few_without(root: Path) -
     assert told[-1].fields["mtime_ns"] == (root / "a.txt").stat().st_mtime_ns
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_temporary_name_that_stays_is_told_of(root: Path) -> None:
     async with watching(root) as bus:
         (root / "notes.tmp").write_text("x")
@@ -239,6 +257,7 @@ async def test_a_temporary_name_that_stays_is_told_of(root: Path) -> None:
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_is_in_a_new_folder_is_found_however_fast_it_came(root: Path) -> None:
     async with watching(root) as bus:
         for number in range(30):
@@ -248,6 +267,7 @@ async def test_what_is_in_a_new_folder_is_found_however_fast_it_came(root: Path)
         assert sorted(await bus.changes()) == sorted(("created", f"d{number}/e/f/a.txt") for number in range(30))
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_folder_that_is_moved_moves_its_files(root: Path) -> None:
     (root / "a" / "deep").mkdir(parents=True)
     for name in ("a/1.txt", "a/deep/2.txt"):
@@ -277,6 +297,7 @@ async def test_a_folder_that_comes_and_goes_brings_and_takes_its_files(root: Pat
         assert len(set(keys)) == 4
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_tree_that_is_removed_is_told_file_by_file(root: Path) -> None:
     (root / "a" / "b").mkdir(parents=True)
     (root / "a" / "1.txt").write_text("x")
@@ -286,6 +307,7 @@ async def test_a_tree_that_is_removed_is_told_file_by_file(root: Path) -> None:
         assert sorted(await bus.changes()) == [("deleted", "a/1.txt"), ("deleted", "a/b/2.txt")]
 
 
+@pytest.mark.usefixtures("both")
 async def test_without_recursion_only_the_root_itself_counts(root: Path) -> None:
     (root / "sub").mkdir()
     async with watching(root, recursive=False) as bus:
@@ -299,6 +321,7 @@ async def test_without_recursion_only_the_root_itself_counts(root: Path) -> None
 # -- what is meant -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both")
 async def test_globs_include_and_exclude(root: Path) -> None:
     async with watching(
         root, include=["*.py", "docs/", "!*_pb2.py", "*.{c,h}", "*.end.tmp"], exclude=["build/"]
@@ -310,6 +333,7 @@ async def test_globs_include_and_exclude(root: Path) -> None:
     assert found == ["a.py", "docs/x/y.txt", "sub/deep/c.py", "z.h"]
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_move_out_of_what_is_meant_is_a_deletion_and_one_into_it_a_creation(root: Path) -> None:
     (root / "a.py").write_text("x")
     async with watching(root, include=["*.py", "*.end.tmp"]) as bus:
@@ -319,6 +343,7 @@ async def test_a_move_out_of_what_is_meant_is_a_deletion_and_one_into_it_a_creat
         assert await bus.changes() == [("created", "b.py")]
 
 
+@pytest.mark.usefixtures("both")
 async def test_what_git_ignores_is_left_out_and_a_change_of_its_rules_is_noticed(root: Path) -> None:
     git(root, "init", "-q")
     (root / ".gitignore").write_text("*.log\n/out/\n")
@@ -340,6 +365,7 @@ async def test_what_git_ignores_is_left_out_and_a_change_of_its_rules_is_noticed
         assert await bus.changes() == [("created", "c.log")]
 
 
+@pytest.mark.usefixtures("both")
 async def test_rules_in_folders_around_and_below_the_root_are_noticed(root: Path) -> None:
     git(root, "init", "-q")
     inner = root / "a" / "b"
@@ -353,6 +379,7 @@ async def test_rules_in_folders_around_and_below_the_root_are_noticed(root: Path
         assert sorted(change[1] for change in await bus.changes()) == ["2.x", "c/4.z"]
 
 
+@pytest.mark.usefixtures("both")
 async def test_gits_own_folder_is_never_told_of(root: Path) -> None:
     async with watching(root) as bus:
         git(root, "init", "-q")
@@ -365,6 +392,7 @@ async def test_gits_own_folder_is_never_told_of(root: Path) -> None:
         assert await bus.changes() == []
 
 
+@pytest.mark.usefixtures("both")
 async def test_several_roots_one_of_them_in_the_other(root: Path, home: Path) -> None:
     other = (home / "other").resolve()
     other.mkdir()
@@ -491,6 +519,7 @@ async def test_idle_there_is_nothing_that_it_waits_for_but_the_kernel(
 # -- the root ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both")
 @pytest.mark.parametrize("how", ["removed", "moved", "moved with the folder around it"])
 async def test_a_root_that_vanishes_is_told_and_comes_back(home: Path, how: str) -> None:
     around = real(home) / "around"
@@ -519,6 +548,7 @@ async def test_a_root_that_vanishes_is_told_and_comes_back(home: Path, how: str)
         assert await bus.changes() == [("created", "c.txt")]
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_root_that_is_not_there_yet_is_waited_for(home: Path) -> None:
     root = real(home) / "not" / "yet"
     async with watching(root) as bus:
@@ -529,7 +559,20 @@ async def test_a_root_that_is_not_there_yet_is_waited_for(home: Path) -> None:
         assert bus.health[-1] == "up"
 
 
-async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(root: Path, home: Path) -> None:
+async def test_a_root_that_is_a_file_is_said_to_be_one(root: Path) -> None:
+    place = root / "a"
+    place.write_text("x")
+    async with watching(place) as bus:
+        assert bus.health == [f"down: {place} is no folder; it is watched for"]
+        place.unlink()
+        place.mkdir()
+        await bus.until(lambda: bus.health[-1] == "up")
+
+
+@pytest.mark.usefixtures("both")
+async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(
+    root: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = (home / "other").resolve()
     other.mkdir()
     async with watching(root, roots=[str(root), str(other)]) as bus:
@@ -538,8 +581,10 @@ async def test_one_root_of_two_that_vanishes_takes_the_other_with_it_in_no_way(r
         (root / "a.txt").write_text("x")
         assert ("created", "a.txt") in await bus.changes()
         assert not any(said.startswith("down") for said in bus.health)
+    assert caplog.messages == [f"source fs: {other} is not there; it is watched for"]
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_root_that_may_not_be_read_is_said(root: Path) -> None:
     os.chmod(root, 0)
     os.chmod(root.parent, 0o711)
@@ -557,6 +602,7 @@ async def test_a_root_that_may_not_be_read_is_said(root: Path) -> None:
 # -- several watchers --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("both")
 async def test_two_waits_and_a_daemon_on_one_folder_make_one_row_of_one_change(root: Path) -> None:
     """F16: whatever each of them calls it. The second knows no name but those that end in .py, so not what was before."""
     (root / "b.tmpx").write_text("x")
@@ -596,6 +642,7 @@ async def test_two_waits_and_a_daemon_on_one_folder_make_one_row_of_one_change(r
     assert len({tuple(row) for row in rows}) == len(rows)
 
 
+@pytest.mark.usefixtures("both")
 async def test_the_key_of_a_change_is_the_same_for_who_knew_the_file_and_who_did_not(root: Path) -> None:
     async with watching(root) as first:
         (root / "a.txt").write_text("one")
@@ -611,6 +658,7 @@ async def test_the_key_of_a_change_is_the_same_for_who_knew_the_file_and_who_did
             assert created.delivery_id == moved.delivery_id
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_file_that_comes_back_as_it_was_is_news(root: Path) -> None:
     """The same content, time and, as often, inode: a key of those alone would be that of the first time."""
     async with watching(root) as bus:
@@ -640,6 +688,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.usefixtures("both")
 async def test_hostile_names_are_told_and_told_apart(root: Path) -> None:
     """F22."""
     async with watching(root) as bus:
@@ -652,6 +701,7 @@ async def test_hostile_names_are_told_and_told_apart(root: Path) -> None:
     assert {event.fields["action"] for event in told} == {"created"}
 
 
+@pytest.mark.usefixtures("both")
 async def test_a_very_long_path_is_one_key(root: Path) -> None:
     place = root
     for _ in range(12):
@@ -736,17 +786,55 @@ async def test_a_queue_that_the_kernel_refuses_is_said_in_a_sentence(
         await source.run(Bus(root))
 
 
-async def test_where_nothing_tells_of_changes_everything_is_looked_at_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fs_watch, "EVERY", 0.05)
+# -- where nothing tells of changes ------------------------------------------------------------------------------------
+
+
+async def test_what_the_rules_hid_is_no_news_when_they_show_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fs_watch, "HAS_INOTIFY", False)
-    (root / "sub").mkdir()
-    (root / "sub" / "a.txt").write_text("x")
+    monkeypatch.setattr(fs_watch, "EVERY", 0.05)
+    (root / "out" / "deep").mkdir(parents=True)
+    for name in ("old.o", "out/old.txt", "out/deep/old.txt"):
+        (root / name).write_text("x")
+    (root / ".gitignore").write_text("*.o\n/out/\n")
     async with watching(root) as bus:
-        (root / "sub" / "b.txt").write_text("x")
-        (root / "sub" / "a.txt").write_text("more")
-        assert sorted(await bus.changes()) == [("created", "sub/b.txt"), ("modified", "sub/a.txt")]
-        (root / "sub" / "b.txt").unlink()
-        await bus.until(lambda: any(event.fields["action"] == "deleted" for event in bus.events))
-        assert attrs.asdict(FsSettings())["enabled"] is False
+        await bus.changes()
+        (root / "out" / "new.txt").write_text("x")
+        (root / ".gitignore").write_text("\n")
+        assert sorted(await bus.changes()) == [("created", "out/new.txt"), ("modified", ".gitignore")]
+        (root / "out" / "deep" / "old.txt").write_text("more")
+        assert await bus.changes() == [("modified", "out/deep/old.txt")]
+
+
+async def test_what_is_found_again_by_each_walk_is_held_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from each walk on, which would be for ten times as long."""
+    monkeypatch.setattr(fs_watch, "HAS_INOTIFY", False)
+    monkeypatch.setattr(fs_watch, "EVERY", 0.05)
+    async with watching(root, debounce=0.3) as bus:
+        (root / "a.txt").write_text("x")
+        began = time.monotonic()
+        await bus.until(lambda: bus.events)
+        assert time.monotonic() - began < 2
+        (event,) = bus.events
+    assert event.fields["action"] == "created"
+
+
+async def test_a_tree_that_takes_long_to_walk_is_walked_less_often(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most a tenth of the time: there is no way but to look at everything."""
+    monkeypatch.setattr(fs_watch, "HAS_INOTIFY", False)
+    monkeypatch.setattr(fs_watch, "EVERY", 0.0)
+    walks: list[tuple[float, float]] = []
+    go_on = fs_walks.Walks.go_on
+
+    def slowly(self: fs_walks.Walks, walk: Callable[[Walk], Iterator[None]]) -> None:
+        go_on(self, walk)
+        if not self:
+            walks.append((self._began, self._ended))
+
+    monkeypatch.setattr(fs_walks.Walks, "go_on", slowly)
+    for number in range(300):
+        (root / f"{number}").write_text("")
+    async with watching(root) as bus:
+        await bus.changes()
+    assert len(walks) >= 2
+    for (began, ended), (next_began, _) in itertools.pairwise(walks):
+        assert next_began - ended >= 10 * (ended - began)

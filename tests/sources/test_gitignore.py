@@ -78,7 +78,7 @@ def repository(home: Path) -> Path:
 
 def scopes(root: Path) -> Iterator[tuple[str, Scope]]:
     """Every path below the root with the scope it stands in; ignored folders with what is in them."""
-    left = [(str(root), gitignore_files.scope_of(str(root), root.name, gitignore_files.scope_around(str(root))))]
+    left = [(str(root), scope_of(str(root), gitignore_files.scope_around(str(root))))]
     while left:
         folder, scope = left.pop()
         for name in os.listdir(folder):
@@ -87,7 +87,12 @@ def scopes(root: Path) -> Iterator[tuple[str, Scope]]:
                 continue
             yield path, scope
             if os.path.isdir(path) and not os.path.islink(path) and not scope.ignores(latin(name), is_folder=True):
-                left.append((path, gitignore_files.scope_of(path, name, scope)))
+                left.append((path, scope_of(path, scope)))
+
+
+def scope_of(folder: str, outer: Scope | None) -> Scope:
+    found = gitignore_files.repository_at(folder)
+    return gitignore_files.scope_of(folder, os.path.basename(folder), outer, found)
 
 
 def ours(root: Path) -> set[str]:
@@ -192,6 +197,91 @@ def test_the_rules_of_the_user_count_last(repository: Path) -> None:
     for name in ("x.swp", "x.o", "y.o"):
         (repository / name).write_text("")
     assert ours(repository) == theirs(repository) == {str(repository / "x.swp"), str(repository / "y.o")}
+
+
+def test_a_submodule_has_an_exclude_of_its_own(repository: Path, home: Path) -> None:
+    """And a repository whose folder of git lies elsewhere: both have a file `.git` that names it."""
+    who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always")
+    other, elsewhere = home / "other", home / "elsewhere"
+    git(home, "init", "-q", str(other))
+    git(other, *who, "commit", "-q", "--allow-empty", "-m", "x")
+    git(repository, *who, "submodule", "--quiet", "add", str(other), "sub")
+    git(home, "init", "-q", "--separate-git-dir", str(home / "place"), str(elsewhere))
+    for top, place in ((repository / "sub", repository / ".git" / "modules" / "sub"), (elsewhere, home / "place")):
+        assert (top / ".git").is_file()
+        (place / "info").mkdir(exist_ok=True)
+        (place / "info" / "exclude").write_text("*.log\n")
+        (repository / ".git" / "info" / "exclude").write_text("*.txt\n")
+        for name in ("x.log", "x.txt"):
+            (top / name).write_text("")
+        assert ours(top) == theirs(top) == {str(top / "x.log")}
+
+
+@pytest.mark.parametrize("excludes", ["rules", "~/rules", "", "nowhere"])
+@pytest.mark.parametrize("scope", ["--local", "--global"])
+def test_the_file_of_the_user_is_the_one_that_the_repository_names(
+    repository: Path, home: Path, excludes: str, scope: str
+) -> None:
+    """An empty name is no file, and not the usual one; a relative one is meant from the top."""
+    usual = Path(os.environ["XDG_CONFIG_HOME"]) / "git" / "ignore"
+    usual.parent.mkdir(parents=True)
+    usual.write_text("*.usual\n")
+    (home / "rules").write_text("*.home\n")
+    (repository / "rules").write_text("*.top\n")
+    names = ("x.usual", "x.home", "x.top")
+    for name in names:
+        (repository / name).write_text("")
+    assert ours(repository) == theirs(repository) == {str(repository / "x.usual")}
+    git(repository, "config", scope, "core.excludesFile", excludes)
+    assert ours(repository) == theirs(repository)
+    assert str(repository / "x.usual") not in ours(repository)
+
+
+def test_a_hook_of_git_asks_about_the_repository_that_is_watched(
+    repository: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(home, "init", "-q", "other")
+    git(home / "other", "config", "core.excludesFile", "rules")
+    (repository / "rules").write_text("*.o\n")
+    (repository / "x.o").write_text("")
+    monkeypatch.setenv("GIT_DIR", str(home / "other" / ".git"))
+    assert ours(repository) == set()
+
+
+def test_where_capitals_do_not_count_each_pattern_has_gits_answer(repository: Path) -> None:
+    """`core.ignoreCase`, which git itself sets on macOS. A capital letter in a bracket or behind a backslash matches nothing."""
+    git(repository, "config", "core.ignoreCase", "true")
+    for folder in (".", "Foo", "build", "A", "dx/FOO"):
+        place = repository / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for name in ("a", "B", "X.PY", "x.o", "Lib.So", "é", "É", "Readme", "foo.Log"):
+            if not (place / name).exists():
+                (place / name).write_text("")
+    count = 0
+    for pattern in (*PATTERNS, *CAPITALS):
+        (repository / ".gitignore").write_text(pattern)
+        assert ours(repository) == theirs(repository), pattern
+        count += len(ours(repository))
+    assert count > 200
+
+
+CAPITALS = [
+    *(
+        "*.LOG",
+        "readME",
+        "/FOO",
+        "fOO/",
+        "[A-C]",
+        "[!A-C]",
+        "[a-c]",
+        "[AB]",
+        "[R]eadme",
+        "[[:upper:]]eadme",
+        "\\A",
+        "É",
+    ),
+    *("**/LIB.*", "foo/B", "DX/f?o/x.[PO]", "D*/FOO", "[[:lower:]].O", "*[Gg]", "X.P[X-Z]", "[[:alpha:]]", "?.pY"),
+]
 
 
 def test_a_link_in_the_place_of_the_rules_is_not_followed(repository: Path) -> None:

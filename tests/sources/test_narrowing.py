@@ -21,6 +21,33 @@ def holds(predicate: Predicate, path: str) -> bool:
     return predicate.matches(Document.of_insert(event))
 
 
+@pytest.mark.parametrize(
+    ("roots", "globs", "words"),
+    [
+        (["src"], [], "--root src"),
+        ([], ["*.py"], "--glob '*.py'"),
+        (["src", "a b"], ["*.py", "*.md"], "--root src --root 'a b' --glob '*.py' --glob '*.md'"),
+        (["/" + "x" * 2000], [], f"--root /{'x' * 2000}"),
+    ],
+)
+def test_what_is_asked_for_is_said_as_it_was_written(roots: list[str], globs: list[str], words: str) -> None:
+    predicate = fs_predicate(roots, globs)
+    assert predicate.describe() == f"{words} on fs"
+    assert Predicate.from_wire(predicate.wire()) == predicate
+
+
+def test_a_folder_that_is_a_file_is_refused_and_the_right_words_are_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "src").mkdir()
+    (home / "src" / "a b.py").write_text("")
+    with pytest.raises(InvalidWait) as caught:
+        fs_predicate(["src/a b.py"], [])
+    assert caught.value.message == "--root src/a b.py is a file, not a folder"
+    assert caught.value.hint == "for that file alone: --root src --glob '/a b.py'"
+
+
 WHERE = [
     # (roots, globs, path, whether it is meant)
     (["/w/src"], [], "/w/src/a.py", True),

@@ -7,9 +7,11 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -239,6 +241,30 @@ async def test_where_the_kernel_tells_nothing_there_is_an_end_without_a_verdict(
         False,
         False,
     )
+
+
+async def test_on_macos_the_end_is_heard_by_what_there_is_there(
+    spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the module of macOS, and without the calls that only Linux has."""
+    stranger = Stranger(spawn)
+    start, queue = pidfd.start_time(stranger.pid), pidfd.open_pidfd(stranger.pid)
+    stand_in = ModuleType("waitbus.sources.darwin")
+    vars(stand_in).update(
+        open_exit_queue=lambda _: queue, start_time=lambda _: start, boot_id=lambda: "0f0f0f0f", exists=lambda _: True
+    )
+    monkeypatch.setitem(sys.modules, "waitbus.sources.darwin", stand_in)
+    monkeypatch.setattr("waitbus.sources.darwin", stand_in, raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for module, name in ((os, "pidfd_open"), (signal, "pidfd_send_signal")):
+        monkeypatch.delattr(module, name)
+    pidfd.boot_id.cache_clear()
+    row = await end_while_watched(stranger)
+    monkeypatch.undo()
+    pidfd.boot_id.cache_clear()
+    assert isinstance(row, EventInsert)
+    assert row.delivery_id == f"process:0f0f0f0f:{stranger.pid}:{start}:exited"
+    assert (row.status, row.conclusion) == ("completed", None)
 
 
 async def test_a_pid_that_is_gone_is_gone() -> None:

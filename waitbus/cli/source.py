@@ -194,8 +194,8 @@ def source_verify(name: str, as_json: bool) -> int:
 @source.command(
     "run",
     examples=[
-        ("timeout --preserve-status -s INT 3 waitbus source run fs --set roots=.", 130),
-        ("timeout -s INT 3 waitbus source run fs --set roots=. --set recursive=false --json", 124),
+        ("timeout --preserve-status -s INT 1 waitbus source run fs --set roots=.", 130),
+        ("timeout -s INT 1 waitbus source run fs --set roots=. --set recursive=false --json", 124),
     ],
 )
 @NAME

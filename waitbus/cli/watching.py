@@ -90,7 +90,11 @@ def _reaches(table: Mapping[str, Any], watched: str, folder: str) -> bool:
 
 
 def _this(spec: SourceSpec, roots: Sequence[str]) -> str:
-    return " and ".join(roots or (spec.name,))
+    return " and ".join(map(_where, roots)) or spec.name
+
+
+def _where(root: str) -> str:
+    return root if os.path.isdir(os.path.expanduser(root)) else f"{root} (not there yet)"
 
 
 def _here(roots: Sequence[str]) -> str:

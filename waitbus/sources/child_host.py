@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -22,6 +22,9 @@ from waitbus.errors import ConfigError, InvalidEvent, WaitbusError
 from waitbus.events import EventInsert
 from waitbus.sources.child_lines import BATCH_MAX, LINE_MAX
 from waitbus.sources.surroundings import limit
+
+if TYPE_CHECKING:
+    from waitbus.store.rows import Keys, Unless
 
 HEARTBEAT = 20.0
 """s between two signs of life; three of them lost are a hang."""
@@ -41,14 +44,15 @@ class Host:
 
     # -- what the plugin says ----------------------------------------------------------------------------------------------
 
-    async def emit(self, *events: EventInsert) -> int:
+    async def emit(self, *events: EventInsert, unless: Unless | None = None) -> int:
         if not events:
             return 0
         if len(events) > BATCH_MAX:
             raise InvalidEvent(f"{len(events)} events in one emit", hint=f"emit {BATCH_MAX:,} at most")
         self._number += 1
         number, answer = self._number, Answer()
-        lines = [_event_line(event, number, event is events[-1]) for event in events]
+        known = unless or {}
+        lines = [_event_line(one, number, one is events[-1], known.get(one.delivery_id)) for one in events]
         self._answers[number] = answer
         self._say(*lines)
         await answer.came.wait()
@@ -119,11 +123,11 @@ class Answer:
     new: int = 0
 
 
-def _event_line(event: EventInsert, number: int, last: bool) -> bytes:
+def _event_line(event: EventInsert, number: int, last: bool, unless: Keys | None) -> bytes:
     given = {
         field.name: getattr(event, field.name) for field in attrs.fields(EventInsert) if field.name != "fields_json"
     }
-    line = _line({"event": given, "number": number, "last": last})
+    line = _line({"event": given, "number": number, "last": last, "unless": unless})
     if len(line) > LINE_MAX + 1:
         raise InvalidEvent(
             f"an event has {len(line):,} bytes as a line", hint=f"an event of a plugin has {LINE_MAX:,} bytes at most"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import attrs
 
 from waitbus.errors import ChildFailed, InvalidEvent, InvalidValue
 from waitbus.event_checks import SUMMARY_MAX, shown
 from waitbus.events import EventInsert
+
+if TYPE_CHECKING:
+    from waitbus.store.rows import Keys
 
 LINE_MAX = 64 * 1024
 """Bytes of a line, without its end."""
@@ -99,12 +102,14 @@ class Rate:
 
 
 class Said(NamedTuple):
-    """One line. `number` ties an event to the answer that a plugin waits for; `last`: it ends its transaction."""
+    """One line. `number` ties an event to the answer that a plugin waits for; `last`: it ends its transaction; `unless`: other
+    delivery ids under which it may be known."""
 
     kind: Literal["event", "up", "down", "started", "heartbeat", "failed"]
     event: EventInsert | None = None
     number: int | None = None
     last: bool = True
+    unless: Keys | None = None
     text: str = ""
     seconds: float | None = None
 
@@ -128,7 +133,8 @@ def _plugin_said(value: dict[str, Any], source: str) -> Said:
         event = EventInsert(**{"source": source, **value["event"]})
         if event.source != source:
             raise InvalidEvent(f"it is source {source!r} and said an event of {event.source!r}")
-        return Said("event", event, _number(value["number"]), value.get("last") is not False)
+        unless = _keys(value.get("unless"))
+        return Said("event", event, _number(value["number"]), value.get("last") is not False, unless)
     for kind in ("started", "heartbeat"):
         if kind in value:
             return Said(kind)
@@ -138,6 +144,15 @@ def _plugin_said(value: dict[str, Any], source: str) -> Said:
             is_time = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 1e9
             return Said(kind, text=str(value[kind])[:400], seconds=seconds if is_time else None)  # type: ignore[arg-type]
     raise InvalidEvent(f"{shown(value)} has no key of ours")
+
+
+def _keys(value: object) -> Keys | None:
+    if value is None:
+        return None
+    match value:
+        case [str() as first, str() as beyond]:
+            return first, beyond
+    raise InvalidEvent(f"{shown(value)} is no range of delivery ids")
 
 
 def _number(value: object) -> int:

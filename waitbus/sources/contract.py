@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from typing import Self
 
     from waitbus.events import EventInsert
+    from waitbus.store.rows import Unless
 
 
 class Emitter(Protocol):
     """What a source says, and to whom it says how it is."""
 
-    async def emit(self, *events: EventInsert) -> int:
-        """Commit the events in one transaction and ring; returns how many were new, once they are durable.
+    async def emit(self, *events: EventInsert, unless: Unless | None = None) -> int:
+        """Commit the events in one transaction and ring; returns how many were new, once they are durable. `unless`: for the
+        delivery id of an event, a range of others under which another watcher may have written it.
 
         While the log is busy, full or gone it waits and tries again: nothing is lost, and the source is held up, which bounds
         what is in memory. Cancelled, it has committed all of them or none.

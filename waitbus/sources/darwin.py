@@ -50,3 +50,9 @@ def open_exit_queue(pid: int) -> int | None:
     except ProcessLookupError:
         return None
     return os.dup(queue.fileno())  # the object closes its own when it is collected
+
+
+def exists(queue: int) -> bool:
+    """Whether the process of an exit queue has not ended: its pid is still its own."""
+    readable, _, _ = select.select([queue], [], [], 0)
+    return not readable

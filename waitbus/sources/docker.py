@@ -17,10 +17,10 @@ from waitbus.config import AtLeast, Seconds
 from waitbus.errors import WaitbusError
 from waitbus.sources import docker_rows
 from waitbus.sources.contract import Emitter, SourceSettings
-from waitbus.sources.docker_endpoint import find
+from waitbus.sources.docker_endpoint import Endpoint, find
 from waitbus.sources.docker_memory import Memory
 from waitbus.sources.docker_session import OVERLAP_NS, Place, Session
-from waitbus.sources.docker_stream import engine
+from waitbus.sources.docker_stream import engine, prepare
 
 if TYPE_CHECKING:
     from typing import Self
@@ -76,11 +76,15 @@ class DockerSource:
 
     async def _hear(self, bus: Emitter, task_status: trio.TaskStatus[None]) -> None:
         behind = await self._find_place()
-        endpoint = await trio.to_thread.run_sync(find, self._settings.host)
+        endpoint = await trio.to_thread.run_sync(self._endpoint)
         since_ns = self._place.since_ns
         async with engine(endpoint) as called, called.events(since_ns) as pieces:
             session = Session(bus, called, pieces, self._place, self._memory)
             await session.run(task_status, since_ns if behind else None, self._failure)
+
+    def _endpoint(self) -> Endpoint:
+        prepare()
+        return find(self._settings.host)
 
     async def _find_place(self) -> bool:
         """Where to go on; whether anything may have happened since, that nobody told us."""

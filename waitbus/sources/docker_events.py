@@ -137,9 +137,17 @@ def short(text: str) -> str:
 # -- the rows ----------------------------------------------------------------------------------------------------------
 
 
-def exit_prefix(container: str) -> str:
-    """What the keys of a container's ends begin with; an engine time of 19 digits comes behind it."""
-    return f"docker:{container}:die:"
+def exit_keys(container: str, from_ns: int, to_ns: int = TIME_MAX) -> tuple[str, str]:
+    """The keys of the ends of a container from one engine time on, up to another one: as texts they sort by time.
+
+    The time is that of the engine's `die`; where that was not heard and the engine has forgotten it, it is the container's
+    `FinishedAt`, a moment earlier. So an end is known to the log if there is a key from any moment of its run on.
+    """
+    return _exit_key(container, max(TIME_MIN, from_ns)), _exit_key(container, max(TIME_MIN, to_ns))
+
+
+def _exit_key(container: str, at_ns: int) -> str:
+    return f"docker:{container}:die:{at_ns}"
 
 
 def exit_row(end: End) -> EventInsert:
@@ -149,7 +157,7 @@ def exit_row(end: End) -> EventInsert:
     return EventInsert(
         source="docker",
         event_type=EXIT,
-        delivery_id=f"{exit_prefix(end.id)}{end.at_ns}",
+        delivery_id=_exit_key(end.id, end.at_ns),
         received_at=end.at_ns,
         status="completed",
         conclusion=None if code is None else "success" if code == 0 else "failure",
@@ -220,6 +228,11 @@ def exit_code(attributes: Mapping[str, str]) -> int | None:
 def signal_of(code: int | None) -> str | None:
     """The signal that an exit code stands for: engines report 128+n, as a shell does, and nothing else of it."""
     return None if code is None else _signal_name(code - 128)
+
+
+def is_sigkill(message: Message) -> bool:
+    """Whether somebody had the engine kill a container, by its number or its name."""
+    return message.action == "kill" and message.attributes.get("signal", "").upper() in ("9", "KILL", "SIGKILL")
 
 
 def _signal_sent(text: str | None) -> str | None:

@@ -86,8 +86,16 @@ def read_facts(body: bytes) -> Facts:
     )
 
 
-def read_ended(body: bytes, limit: int) -> tuple[list[str], int]:
-    """The ids in a list of containers, of those that may have ended in the last two days, and how many are beyond `limit`.
+@attrs.frozen
+class Listed:
+    """The ids of containers: those that run, and those that may have ended in the last two days."""
+
+    running: list[str]
+    ended: list[str]
+
+
+def read_list(body: bytes) -> Listed:
+    """The containers in a list of all.
 
     Raises:
       InvalidValue: it is no list.
@@ -95,16 +103,16 @@ def read_ended(body: bytes, limit: int) -> tuple[list[str], int]:
     value = _json(body)
     if not isinstance(value, list):
         raise InvalidValue("the engine's list of containers is no list", hint="is it an engine that listens there?")
-    ids = [
-        one["Id"]
-        for one in value
-        if isinstance(one, dict)
-        and isinstance(one.get("Id"), str)
-        and _ID.match(one["Id"])
-        and _text(one.get("State")) in _ENDED
-        and not _OLD.search(_text(one.get("Status")))
-    ]
-    return ids[:limit], max(0, len(ids) - limit)
+    listed = Listed([], [])
+    for one in value:
+        if not isinstance(one, dict) or not _ID.match(_text(one.get("Id"))):
+            continue
+        state = _text(one.get("State"))
+        if state == "running":
+            listed.running.append(one["Id"])
+        elif state in _ENDED and not _OLD.search(_text(one.get("Status"))):
+            listed.ended.append(one["Id"])
+    return listed
 
 
 def time_ns(value: object) -> int | None:
@@ -131,7 +139,7 @@ def wants_facts(message: Message, run: Run) -> bool:
     Every other end has no more to tell than its event: to ask takes 5 ms, and podman holds the answer back while it cleans up.
     """
     code = exit_code(message.attributes)
-    return code is None or run.started_ns is None or (code == SIGKILLED and not run.oom)
+    return code is None or run.started_ns is None or (code == SIGKILLED and not (run.oom or run.killed))
 
 
 def end_of(message: Message, run: Run, facts: Facts | None) -> End:
@@ -184,7 +192,7 @@ def _oom(code: int | None, run: Run, facts: Facts | None) -> bool | None:
         return True
     if facts is not None:
         return facts.oom_killed
-    return None if code is None or code == SIGKILLED else False
+    return None if code is None or (code == SIGKILLED and not run.killed) else False
 
 
 def _json(body: bytes) -> Any:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import attrs
 
-from waitbus.sources.docker_events import Message
+from waitbus.sources.docker_events import Message, is_sigkill
 
 EXEC_PER_HOUR = 60
 """How many exec_* events of one container are written in an hour: a health check makes three every few seconds."""
@@ -21,10 +21,12 @@ T = TypeVar("T")
 
 @attrs.define
 class Run:
-    """A container's run: when it started (ns by the engine's clock; None: before we listened), and whether an `oom` came."""
+    """A container's run: when it started (ns by the engine's clock; None: nobody told), whether an `oom` came, and whether the
+    engine was told to kill it."""
 
     started_ns: int | None = None
     oom: bool = False
+    killed: bool = False
 
 
 @attrs.define
@@ -48,17 +50,28 @@ class Memory:
         """Hear an action that is no end."""
         if message.action == "start":
             _put(self._runs, message.id, Run(started_ns=message.time_ns))
-        elif message.action == "oom":
-            run = self._runs.get(message.id, Run())
-            run.oom = True
+        elif message.action == "oom" or is_sigkill(message):
+            run = self.run_of(message.id)
+            run.oom |= message.action == "oom"
+            run.killed |= message.action == "kill"
             _put(self._runs, message.id, run)
         elif message.action in ("destroy", "remove"):
             self._runs.pop(message.id, None)
             self._execs.pop(message.id, None)
 
-    def ended(self, container: str) -> Run:
-        """What was known of the run that ends now; it is forgotten by this."""
-        return self._runs.pop(container, Run())
+    def learn(self, container: str, started_ns: int) -> None:
+        """Hear of a container that it runs since then."""
+        known = self.run_of(container).started_ns
+        if known is None or known < started_ns:
+            _put(self._runs, container, Run(started_ns))
+
+    def run_of(self, container: str) -> Run:
+        """What is known of the run that goes on."""
+        return self._runs.get(container, Run())
+
+    def ended(self, container: str) -> None:
+        """That run is over: what was known of it is forgotten."""
+        self._runs.pop(container, None)
 
     def admit(self, message: Message) -> int | None:
         """None: an exec_* event too many. Else how many of them were left out since the last that was not.

@@ -1,16 +1,11 @@
-"""What the log knows of containers already: up to where they were heard of, and which of their ends are told.
-
-The key of an end has the time of the engine's `die`. Where that was not heard and the engine has forgotten it, it has the
-container's `FinishedAt`, a moment earlier. Engine times have 19 digits, so the keys of one container sort by time, and whether
-an end has a row is one look into the index.
-"""
+"""What the log knows of containers already: up to where they were heard of."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from waitbus.sources.docker_events import TIME_MAX, TIME_MIN, exit_prefix
+from waitbus.sources.docker_events import TIME_MAX
 from waitbus.store import shared
 from waitbus.store.rows import seq_before
 
@@ -40,17 +35,3 @@ def last_heard(look_back_s: float) -> int | None:
     told = found[0][0].rpartition(":")[2] if found else ""
     at_ns = int(told) if told.isascii() and told.isdigit() and len(told) == 19 else 0
     return at_ns if oldest_ns <= at_ns <= TIME_MAX else None
-
-
-def has_end(container: str, from_ns: int, to_ns: int = TIME_MAX) -> bool:
-    """Whether the log has a row of an end of that container at an engine time from `from_ns` on and before `to_ns`.
-
-    Raises:
-      LogError, PathError: the log cannot be read.
-    """
-    bounds = [f"{exit_prefix(container)}{max(TIME_MIN, at_ns)}" for at_ns in (from_ns, to_ns)]
-
-    def find(db: sqlite3.Connection) -> list[tuple[int]]:
-        return db.execute("SELECT 1 FROM events WHERE delivery_id >= ? AND delivery_id < ? LIMIT 1", bounds).fetchall()
-
-    return bool(shared(reading=True).use(find))

@@ -1,4 +1,4 @@
-"""One stream of an engine: what it tells becomes rows, its silence is questioned, what it does not tell is made up for."""
+"""One stream of an engine: what it tells becomes rows, its silence is questioned, what it does not tell is asked for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import trio
 
 from waitbus.errors import InvalidValue, ServiceMissing, WaitbusError
 from waitbus.events import EventInsert
-from waitbus.sources import docker_rows
 from waitbus.sources.contract import Emitter
-from waitbus.sources.docker_events import TIME_MAX, Message, exit_row, other_row, read_message
-from waitbus.sources.docker_inspect import Facts, began_ns, end_of, missed_end, read_ended, read_facts, wants_facts
+from waitbus.sources.docker_events import Message, exit_keys, exit_row, other_row, read_message
+from waitbus.sources.docker_inspect import Facts, began_ns, end_of, missed_end, read_facts, read_list, wants_facts
 from waitbus.sources.docker_memory import Memory
 from waitbus.sources.docker_stream import LINE_MAX, Engine, Lines
 
@@ -33,8 +32,9 @@ OVERLAP_NS = 5 * 10**9
 FACTS_S = 2.0
 """s that a row waits for what the engine knows of its container."""
 
+RUNNING_MAX = 200
 ASKED_MAX = 1000
-"""How many ended containers are asked about when a stream begins."""
+"""How many containers that run, and that have ended, are asked about when a stream begins."""
 
 
 @attrs.define
@@ -49,6 +49,15 @@ class Place:
         return max(self.floor_ns, self.seen_ns - OVERLAP_NS)
 
 
+@attrs.define
+class Batch:
+    """Messages whose rows go into the log together; `unless` as `Emitter.emit` has it."""
+
+    messages: list[Message] = attrs.field(factory=list)
+    rows: list[EventInsert] = attrs.field(factory=list)
+    unless: dict[str, tuple[str, str]] = attrs.field(factory=dict)
+
+
 @attrs.define(eq=False)
 class Session:
     """One stream of an engine, from its beginning to its end."""
@@ -59,8 +68,6 @@ class Session:
     place: Place
     memory: Memory
     _heard: float = attrs.field(factory=trio.current_time, init=False)
-    _alone: trio.Lock = attrs.field(factory=trio.Lock, init=False)
-    """Held from the look into the log until what it lacked is written: an end can be heard of, and found."""
     _lines: Lines = attrs.field(factory=Lines, init=False)
     _doubted: bool = attrs.field(default=False, init=False)
     _failure: WaitbusError | None = attrs.field(default=None, init=False)
@@ -74,6 +81,7 @@ class Session:
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
             nursery.start_soon(self._guarded, self._watch)
+            nursery.start_soon(self._guarded, self._learn)
             if missed_since_ns is not None:
                 nursery.start_soon(self._guarded, self._make_up, missed_since_ns)
             if failure:
@@ -120,8 +128,7 @@ class Session:
             lines = self._lines.feed(piece)
             if self._lines.dropped > dropped:
                 self._doubt(f"the engine sent a line of more than {LINE_MAX} bytes, which is dropped")
-            async with self._alone:
-                await self._take(lines)
+            await self._take(lines)
         self._scope.cancel()
 
     async def _next(self) -> bytes | None:
@@ -129,19 +136,23 @@ class Session:
             return await anext(self.pieces, None)
 
     async def _take(self, lines: list[bytes]) -> None:
-        messages = list(self._read_all(lines))
-        rows: list[EventInsert] = []
-        for message in messages:
+        batch = Batch()
+        for message in self._read_all(lines):
+            if message.action == "die" and wants_facts(message, self.memory.run_of(message.id)):
+                await self._write(batch)  # none of them has to wait for what the engine answers about this one
+                batch = Batch()
             try:
-                rows += await self._rows(message)
+                await self._add(message, batch)
             except InvalidValue as error:  # or the same event would end every stream to come
                 self._doubt(error.message)
-        if rows:
-            await self.bus.emit(*rows)
-        now_ns = (
-            time.time_ns()
-        )  # a time that is still to come would make the next stream begin behind what happens until then
-        for message in messages:
+        await self._write(batch)
+
+    async def _write(self, batch: Batch) -> None:
+        if batch.rows:
+            await self.bus.emit(*batch.rows, unless=batch.unless)
+        # A time that is still to come would make the next stream begin behind what happens until then.
+        now_ns = time.time_ns()
+        for message in batch.messages:
             self.memory.told(message)
             self.place.seen_ns = max(self.place.seen_ns, min(message.time_ns, now_ns))
 
@@ -155,20 +166,25 @@ class Session:
             if message is not None and not self.memory.is_told(message):
                 yield message
 
-    async def _rows(self, message: Message) -> list[EventInsert]:
+    async def _add(self, message: Message, batch: Batch) -> None:
+        batch.messages.append(message)
         if message.action == "die":
-            return await self._end_rows(message)
+            await self._add_end(message, batch)
+            return
         self.memory.note(message)
         skipped = self.memory.admit(message)
-        return [] if skipped is None else [other_row(message, skipped)]
+        if skipped is not None:
+            batch.rows.append(other_row(message, skipped))
 
-    async def _end_rows(self, message: Message) -> list[EventInsert]:
-        run = self.memory.ended(message.id)
+    async def _add_end(self, message: Message, batch: Batch) -> None:
+        run = self.memory.run_of(message.id)
         facts = await self._facts(message.id) if wants_facts(message, run) else None
+        self.memory.ended(message.id)
+        row = exit_row(end_of(message, run, facts))
         began = began_ns(run, facts, message.time_ns)
-        if began is not None and await _has_end(message.id, began, message.time_ns):
-            return []
-        return [exit_row(end_of(message, run, facts))]
+        if began is not None:
+            batch.unless[row.delivery_id] = exit_keys(message.id, began, message.time_ns)
+        batch.rows.append(row)
 
     async def _facts(self, container: str) -> Facts | None:
         """What the engine knows of a container; None where it is removed, or the answer takes too long."""
@@ -184,27 +200,36 @@ class Session:
             self._doubted = True
             log.warning("source docker: %s; more of the kind will not be told", what)
 
-    # -- what it did not tell ------------------------------------------------------------------------------------------
+    # -- what it does not tell -----------------------------------------------------------------------------------------
+
+    async def _learn(self) -> None:
+        """Ask since when the containers run that do: at their ends, when engines are slow to answer, nobody has to."""
+        try:
+            running = read_list(await self.engine.containers(ended=False)).running
+        except (ServiceMissing, InvalidValue) as error:
+            log.debug("docker: %s", error.message)
+            return
+        for container in running[:RUNNING_MAX]:
+            if self.memory.run_of(container).started_ns is None:
+                facts = await self._facts(container)
+                if facts is not None and facts.running and facts.started_ns is not None:
+                    self.memory.learn(container, facts.started_ns)
 
     async def _make_up(self, since_ns: int) -> None:
         """Write the ends since then that the engine does not remember as events, but its containers do."""
         await trio.sleep(SETTLE)
         try:
-            containers, more = read_ended(await self.engine.containers(), ASKED_MAX)
+            ended = read_list(await self.engine.containers()).ended
         except (ServiceMissing, InvalidValue) as error:
             log.warning("source docker: %s; containers that ended meanwhile may go untold", error.message)
             return
-        if more:
-            log.warning("source docker: of the containers that have ended, %d are not asked when", more)
-        for container in containers:
+        if len(ended) > ASKED_MAX:
+            log.warning(
+                "source docker: of the containers that have ended, %d are not asked when", len(ended) - ASKED_MAX
+            )
+        for container in ended[:ASKED_MAX]:
             facts = await self._facts(container)
             end = None if facts is None else missed_end(container, facts, since_ns)
-            if end is None:
-                continue
-            async with self._alone:
-                if not await _has_end(container, end.at_ns):
-                    await self.bus.emit(exit_row(end))
-
-
-async def _has_end(container: str, from_ns: int, to_ns: int = TIME_MAX) -> bool:
-    return await trio.to_thread.run_sync(docker_rows.has_end, container, from_ns, to_ns)
+            if end is not None:
+                row = exit_row(end)
+                await self.bus.emit(row, unless={row.delivery_id: exit_keys(container, end.at_ns)})

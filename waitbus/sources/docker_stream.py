@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import attrs
@@ -83,9 +84,10 @@ class Engine:
         """What the engine knows of a container, as JSON."""
         return await self._body(f"/containers/{container}/json")
 
-    async def containers(self) -> bytes:
-        """All containers, in short, as JSON. No filter: podman has other states than docker, and refuses those it has not."""
-        return await self._body("/containers/json", {"all": "true"})
+    async def containers(self, *, ended: bool = True) -> bytes:
+        """The containers that run, and those that have ended, in short, as JSON. No filter for the latter alone: podman has other
+        states than docker, and refuses those it has not."""
+        return await self._body("/containers/json", {"all": "true"} if ended else None)
 
     async def answers(self) -> bool:
         """Whether it answers within 5 s."""
@@ -129,6 +131,8 @@ class Engine:
             yield
         except trio.TooSlowError:
             raise self._missing(f"does not answer within {ANSWER_S:g} s") from None
+        except httpx2.RemoteProtocolError as error:
+            raise self._missing(f"gives no whole answer: {error}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise self._missing(f"cannot be called: {str(error) or type(error).__name__}") from None
 
@@ -137,6 +141,11 @@ class Engine:
             f"the container engine at {self.endpoint} {what}",
             hint="is it running, and may you use its socket? `docker ps` or `podman ps` tells",
         )
+
+
+def prepare() -> None:
+    """Import httpx2, which takes a twentieth of a second: in a thread, so that the loop goes on."""
+    import_module("httpx2")
 
 
 @asynccontextmanager

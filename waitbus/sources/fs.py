@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ from waitbus.sources.fs_watch import RootWatch, Turn
 
 if TYPE_CHECKING:
     from waitbus.sources.contract import Emitter
+
+log = logging.getLogger("waitbus.sources")
 
 ROOTS_MAX = 64
 """Each has a queue of the kernel's, of which a user has 128."""
@@ -170,8 +173,11 @@ class _Roots:
             self._bus.up()
         else:
             self._gone.add(place)
+            reason = f"{place} is {'no folder' if os.path.lexists(place) else 'not there'}; it is watched for"
             if self._gone == self._places:
-                self._bus.down(f"{place} is not there; it is watched for")
+                self._bus.down(reason)
+            else:
+                log.warning("source fs: %s", reason)
 
 
 async def _next(watch: RootWatch, turn: Turn) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import attrs
 
 from waitbus.sources import gitignore_files, inotify
+from waitbus.sources.gitignore_files import Repository
 from waitbus.sources.inotify import Inotify, Note
 
-RULES = frozenset({gitignore_files.NAME, "exclude", ".git"})
+RULES = frozenset({gitignore_files.NAME, ".git"})
 
 
 def identity(path: str) -> tuple[int, int] | None:
@@ -32,25 +33,25 @@ class Around:
 
     root: str
     queue: Inotify
-    gitignore: bool
     doubted: bool = False
     rules_changed: bool = False
     _watches: dict[int, bool] = attrs.field(factory=dict)
     """The kernel's numbers -> whether the folder may hold rules."""
 
-    def watch(self) -> None:
+    def watch(self, repository: Repository | None) -> None:
         """Watch all folders above for their own moves, those up to the top of the repository for rules, and the nearest one that
         exists for the root, while that does not."""
         there = identity(self.root) is not None
-        repository = gitignore_files.repository_around(self.root) if self.gitignore else None
         top = len(repository.top) if repository is not None else len(self.root)
         nearest = True
         for folder in map(str, Path(self.root).parents):
             holds_rules = len(folder) >= top
             names = inotify.NAMES if holds_rules or (nearest and not there) else 0
             nearest = not self._add(folder, inotify.SELF | names, holds_rules) and nearest
-        if repository is not None:
-            self._add(repository.info, inotify.NAMES, True)
+
+    def has(self, watch: int) -> bool:
+        """Whether a watch of the kernel's is one of ours."""
+        return watch in self._watches
 
     def _add(self, folder: str, mask: int, holds_rules: bool) -> bool:
         watch = self.queue.add(folder, mask)

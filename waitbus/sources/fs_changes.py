@@ -102,9 +102,9 @@ class Changes:
         if what == "touched" and pending.due != NEVER:
             return
         self._put(path, pending, self._due(path, pending, now + _hold(path, what, known, pending.origin)), now)
-        if origin is not None and origin in self.pending:
+        if pending.origin is not None and (gone := self.pending.get(pending.origin)) is not None:
             # That it is gone would be told first otherwise, and it was moved.
-            self._put(origin, self.pending[origin], max(pending.due, self.pending[origin].due), now)
+            self._put(pending.origin, gone, max(pending.due, gone.due), now)
 
     def origin_of(self, path: str, *, known: bool) -> str:
         """Where a file that is renamed from `path` comes from: a name that it had for a moment only is not told."""

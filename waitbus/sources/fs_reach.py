@@ -21,7 +21,8 @@ def reaches(watched: str, folder: str, *, exclude: Iterable[str] = (), gitignore
     for name in os.path.relpath(folder, watched).split(os.sep):
         place = tree.absolute(path)
         if gitignore:
-            scope = gitignore_files.scope_of(place, os.path.basename(place), scope)
+            repository = gitignore_files.repository_at(place)
+            scope = gitignore_files.scope_of(place, os.path.basename(place), scope, repository)
         if not tree.takes_folder(Folder(path, scope=scope), name):
             return False
         path = joined(path, name)

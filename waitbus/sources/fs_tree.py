@@ -69,29 +69,30 @@ class Tree:
 
     def known(self, path: str) -> Seen | None:
         """What was last told of a file, or seen when the watch began."""
-        folder, name = self._place(path)
+        folder, name = self.place_of(path)
         return (folder.files.get(name) if folder else None) or self.ghosts.get(path)
 
     def keep(self, path: str, seen: Seen) -> None:
         """Know a file; where its folder is not watched, nothing is kept."""
         self.ghosts.pop(path, None)
-        folder, name = self._place(path)
+        folder, name = self.place_of(path)
         if folder is not None:
             folder.files[name] = seen
 
     def forget(self, path: str) -> None:
         self.ghosts.pop(path, None)
-        folder, name = self._place(path)
+        folder, name = self.place_of(path)
         if folder is not None:
             folder.files.pop(name, None)
 
-    def _place(self, path: str) -> tuple[Folder | None, str]:
+    def place_of(self, path: str) -> tuple[Folder | None, str]:
+        """The folder that a path is in, if that is watched, and the path's name there."""
         parent, _, name = path.rpartition("/")
         return self.folders.get(parent), name
 
     def shows(self, path: str) -> bool | None:
         """Whether a file of this path is one to tell of; None where its folder is not watched."""
-        folder, name = self._place(path)
+        folder, name = self.place_of(path)
         return None if folder is None else self.takes_file(folder, name)
 
     def takes_file(self, folder: Folder, name: str) -> bool:
@@ -109,6 +110,11 @@ class Tree:
             return False
         return folder.scope is None or not folder.scope.ignores(latin(name), is_folder=True)
 
+    def is_included(self, folder: Folder, name: str) -> bool:
+        """Whether an include takes a folder in a folder, and so all that lies in it."""
+        path = latin(joined(folder.path, name))
+        return folder.included or (bool(self.globs.include) and self.globs.includes(path, latin(name), is_folder=True))
+
     def below(self, path: str) -> Iterator[Folder]:
         """A folder and those below it."""
         left = [path]
@@ -125,7 +131,7 @@ class Tree:
             del self.folders[folder.path]
             if self.by_watch.get(folder.watch) is folder:
                 del self.by_watch[folder.watch]
-        parent, name = self._place(path)
+        parent, name = self.place_of(path)
         if parent is not None and path:
             parent.folders.discard(name)
         return gone

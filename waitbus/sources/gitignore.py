@@ -20,7 +20,8 @@ RULES_MAX = 10_000
 class Rule:
     """One line. `by_name`: it is compared with the last part of a path, whichever folder that is in."""
 
-    matches: Matches
+    text: str
+    matches: Matches = attrs.field(eq=False)
     negative: bool
     folders_only: bool
     by_name: bool
@@ -30,18 +31,18 @@ Rules = tuple[Rule, ...]
 """The lines of one file, the last one first: that is the order in which they win."""
 
 
-def parse(content: bytes) -> Rules:
-    """The rules of a file's content."""
+def parse(content: bytes, *, fold: bool = False) -> Rules:
+    """The rules of a file's content; `fold`: for a repository to which `A` and `a` are one."""
     lines = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1").split("\n")
-    rules = [rule for line in lines if (rule := _rule(line)) is not None]
+    rules = [rule for line in lines if (rule := _rule(line, fold)) is not None]
     return tuple(reversed(rules[:RULES_MAX]))
 
 
-def _rule(line: str) -> Rule | None:
+def _rule(line: str, fold: bool) -> Rule | None:
     if line.startswith("#"):
         return None
     line = _trimmed(line.removesuffix("\r").partition("\0")[0])
-    return None if not line or len(line) > LINE_MAX else rule(line)
+    return None if not line or len(line) > LINE_MAX else rule(line, fold=fold)
 
 
 def _trimmed(line: str) -> str:
@@ -57,8 +58,9 @@ def _trimmed(line: str) -> str:
     return line[:keep]
 
 
-def rule(pattern: str) -> Rule | None:
+def rule(pattern: str, *, fold: bool = False) -> Rule | None:
     """The rule of one pattern; None where nothing is left of it."""
+    text = pattern
     negative = pattern.startswith("!")
     pattern = pattern[negative:]
     folders_only = pattern.endswith("/")
@@ -66,8 +68,8 @@ def rule(pattern: str) -> Rule | None:
     if not pattern:
         return None
     if "/" not in pattern:
-        return Rule(name_matcher(pattern), negative, folders_only, by_name=True)
-    return Rule(path_matcher(pattern.removeprefix("/")), negative, folders_only, by_name=False)
+        return Rule(text, name_matcher(pattern, fold=fold), negative, folders_only, by_name=True)
+    return Rule(text, path_matcher(pattern.removeprefix("/"), fold=fold), negative, folders_only, by_name=False)
 
 
 def judged(rules: Rules, path: str, name: str, is_folder: bool) -> bool | None:
@@ -81,12 +83,13 @@ def judged(rules: Rules, path: str, name: str, is_folder: bool) -> bool | None:
 @attrs.frozen
 class Scope:
     """The rules in force for what lies in a folder: its own, those of the folders around it, up to the top of a repository, and
-    there those of `.git/info/exclude` and of the user (`others`, the first one wins)."""
+    there those of `.git/info/exclude` and of the user (`others`, the first one wins). `fold`: `A` and `a` are one there."""
 
     name: str
     rules: Rules = ()
     outer: Scope | None = None
     others: tuple[Rules, ...] = ()
+    fold: bool = False
 
     def ignores(self, name: str, *, is_folder: bool) -> bool:
         """Whether what has this name in the folder is ignored; the folder itself is not."""

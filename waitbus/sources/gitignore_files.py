@@ -4,43 +4,64 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
+from waitbus.sources import git_config
 from waitbus.sources.gitignore import Rules, Scope, latin, parse
 
 NAME = ".gitignore"
 SIZE_MAX = 1 << 20
 """Bytes of a file of rules; a larger one is no such file."""
-GIT_TIMEOUT = 2.0
 
 
 @attrs.frozen
 class Repository:
-    """A working tree: its top, and the folder whose `info/exclude` counts for it."""
+    """A working tree: its top, git's folder for it, and the one, mostly the same, whose `info/exclude` and `config` count."""
 
     top: str
+    place: str
     common: str
 
     @property
-    def info(self) -> str:
-        return os.path.join(self.common, "info")
+    def exclude(self) -> str:
+        return os.path.join(self.common, "info", "exclude")
+
+    @property
+    def configs(self) -> tuple[str, ...]:
+        """The files of its own configuration."""
+        return os.path.join(self.common, "config"), os.path.join(self.place, "config.worktree")
+
+    def settings(self) -> git_config.Settings:
+        return git_config.settings_of(self.top, self.configs)
+
+    def files(self) -> Iterator[str]:
+        """The files outside of its working tree on which its rules depend. The last is named by those before it: whoever watches
+        each before the next misses nothing."""
+        yield from (self.exclude, self.configs[0], *git_config.users_files())
+        if excludes := self.settings().excludes:
+            yield excludes
 
 
 def repository_at(folder: str) -> Repository | None:
     """The repository whose top the folder is: it holds `.git`, a folder, or the file of a worktree or a submodule."""
     found = os.path.join(folder, ".git")
     if os.path.lexists(os.path.join(found, "HEAD")):
-        return Repository(folder, found)
+        return Repository(folder, found, found)
     said = _read(found).removeprefix(b"gitdir:")
     if not said.strip():
         return None
     place = os.path.join(folder, os.fsdecode(said.strip()))
     common = os.fsdecode(_read(os.path.join(place, "commondir")).strip())
-    return Repository(folder, os.path.normpath(os.path.join(place, common)) if common else place)
+    return Repository(folder, place, os.path.normpath(os.path.join(place, common)) if common else place)
+
+
+def awaited_at(folder: str) -> Iterator[str]:
+    """The file that will make a repository of a folder in which git is about to."""
+    if os.path.lexists(os.path.join(folder, ".git")):
+        yield os.path.join(folder, ".git", "HEAD")
 
 
 def repository_around(folder: str) -> Repository | None:
@@ -51,17 +72,19 @@ def repository_around(folder: str) -> Repository | None:
     return None
 
 
-def own_rules(folder: str) -> Rules:
+def own_rules(folder: str, fold: bool) -> Rules:
     """The rules of the `.gitignore` in a folder; git follows no link there."""
     content = _read(os.path.join(folder, NAME))
-    return parse(content) if content else ()
+    return parse(content, fold=fold) if content else ()
 
 
 def top_scope(repository: Repository) -> Scope:
     """The scope of a repository's top."""
-    exclude = parse(_read(os.path.join(repository.info, "exclude"), follow=True))
-    users = parse(_read(users_file(), follow=True))
-    return Scope("", own_rules(repository.top), others=(exclude, users))
+    settings = repository.settings()
+    fold = settings.ignore_case
+    exclude = parse(_read(repository.exclude, follow=True), fold=fold)
+    users = parse(_read(settings.excludes, follow=True), fold=fold)
+    return Scope("", own_rules(repository.top, fold), others=(exclude, users), fold=fold)
 
 
 def scope_around(folder: str) -> Scope | None:
@@ -73,36 +96,17 @@ def scope_around(folder: str) -> Scope | None:
     for part in os.path.relpath(os.path.dirname(folder), place).split(os.sep):
         if part != os.curdir:
             place = os.path.join(place, part)
-            scope = Scope(latin(part), own_rules(place), scope)
+            scope = Scope(latin(part), own_rules(place, scope.fold), scope, fold=scope.fold)
     return scope
 
 
-def scope_of(folder: str, name: str, outer: Scope | None) -> Scope:
-    """The scope of a folder in the scope around it; a repository begins anew."""
-    repository = repository_at(folder)
+def scope_of(folder: str, name: str, outer: Scope | None, repository: Repository | None) -> Scope:
+    """The scope of a folder in the scope around it; a repository, of which it is the top, begins anew."""
     if repository is not None:
         return top_scope(repository)
-    return Scope(latin(name) if outer is not None else "", own_rules(folder), outer)
-
-
-def users_file() -> str:
-    """The file of rules that the user has for every repository: `core.excludesFile`, or git's default for it."""
-    home = os.path.expanduser("~")
-    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    return _configured(home, config) or os.path.join(config, "git", "ignore")
-
-
-@lru_cache
-def _configured(home: str, config: str) -> str:
-    """What git's configuration says; asked once, since it takes a process. The arguments are what it depends on."""
-    try:
-        said = subprocess.run(
-            ["git", "-C", "/", "config", "--type=path", "--get", "core.excludesFile"],
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_TIMEOUT, check=False,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return os.fsdecode(said.rstrip(b"\n"))
+    if outer is None:
+        return Scope("", own_rules(folder, fold=False))
+    return Scope(latin(name), own_rules(folder, outer.fold), outer, fold=outer.fold)
 
 
 def _read(path: str, *, follow: bool = False) -> bytes:

@@ -21,6 +21,7 @@ from waitbus.sources.process_group import ProcessGroup
 if TYPE_CHECKING:
     from waitbus.events import EventInsert
     from waitbus.sources.contract import Emitter
+    from waitbus.store.rows import Keys
 
 log = logging.getLogger("waitbus.sources")
 
@@ -111,6 +112,7 @@ class _Life:
     _rate: Rate = attrs.field(init=False)
     _batch: list[EventInsert] = attrs.field(factory=list, init=False)
     _batch_bytes: int = attrs.field(default=0, init=False)
+    _unless: dict[str, Keys] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._rate = self.program.rate()
@@ -236,14 +238,17 @@ class _Life:
     async def _add(self, said: Said, size: int) -> None:
         assert said.event is not None
         self._batch.append(said.event)
+        if said.unless is not None:
+            self._unless[said.event.delivery_id] = said.unless
         self._batch_bytes += size
         if len(self._batch) > BATCH_MAX or self._batch_bytes > BATCH_BYTES:
             raise ChildFailed(
                 f"it said more than {BATCH_MAX:,} events, or {BATCH_BYTES >> 20} MiB, at once", hint="let it emit fewer"
             )
         if said.last:
-            batch, self._batch, self._batch_bytes = self._batch, [], 0
-            new = await self.bus.emit(*batch)
+            batch, unless = self._batch, self._unless
+            self._batch, self._unless, self._batch_bytes = [], {}, 0
+            new = await self.bus.emit(*batch, unless=unless)
             await self._tell(json.dumps({"number": said.number, "new": new}).encode() + b"\n")
 
     def _has_begun(self) -> None:

@@ -27,12 +27,15 @@ Q_OVERFLOW = 0x4000
 IGNORED = 0x8000
 ONLYDIR = 0x0100_0000
 DONT_FOLLOW = 0x0200_0000
+MASK_ADD = 0x2000_0000
 ISDIR = 0x4000_0000
 
 NAMES = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE
 """What happens to what lies in a folder."""
 SELF = DELETE_SELF | MOVE_SELF
 """What happens to the folder itself; that it was unmounted is told in any case."""
+FILE = CLOSE_WRITE | ATTRIB | SELF
+"""What happens to a file; that another took its place is told as a change of its attributes, the number of its names."""
 
 HEADER = struct.Struct("iIII")
 BUFFER = 65536
@@ -73,18 +76,25 @@ class Inotify:
         Raises:
           ServiceMissing: the user's watches are used up.
         """
+        return self._add(folder, mask | ONLYDIR | DONT_FOLLOW)
+
+    def add_too(self, path: str, mask: int) -> int | None:
+        """Watch a file or a folder, or that to which a link leads, besides what is told of it already; else as `add`."""
+        return self._add(path, mask | MASK_ADD)
+
+    def _add(self, place: str, mask: int) -> int | None:
         try:
-            path = os.fsencode(folder)
+            path = os.fsencode(place)
         except ValueError:
             return None
-        watch: int = _libc().inotify_add_watch(self.fd, path, mask | ONLYDIR | DONT_FOLLOW)
+        watch: int = _libc().inotify_add_watch(self.fd, path, mask)
         if watch >= 0:
             return watch
         code = ctypes.get_errno()
         if code in NOT_THERE:
             return None
         raise ServiceMissing(
-            f"{folder} cannot be watched: {os.strerror(code)}",
+            f"{place} cannot be watched: {os.strerror(code)}",
             hint="raise the sysctl fs.inotify.max_user_watches, or exclude large folders"
             if code == errno.ENOSPC
             else "inotify is what tells of changes; it failed here",

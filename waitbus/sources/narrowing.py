@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from waitbus.errors import InvalidWait
@@ -43,25 +44,28 @@ def path_terms(roots: Sequence[str], globs: Sequence[str]) -> tuple[Term, ...]:
     exclude (`!*.tmp`) are left to the source.
 
     Raises:
-      InvalidWait: an empty folder or glob, or so many that no term can hold them.
+      InvalidWait: an empty folder or glob, a folder that is a file, or so many that no term can hold them.
     """
     for option, texts in (("--root", roots), ("--glob", globs)):
         if not all(text.strip() and "\0" not in text for text in texts):
             raise InvalidWait(f"{option} is empty", hint=f"give {option} a value, or leave it out")
     if not roots and not globs:
         return ()
+    for root in roots:
+        _refuse_file(os.path.expanduser(root))
     folders = sorted({path for root in roots or (os.curdir,) for path in _names_of(root)})
     before = os.path.commonpath(folders).rstrip("/")
-    terms = (Term("path", "^=", before),) if before else ()
+    said = _said(roots, globs)
     if len(before) > REPEAT_MAX:
-        return terms
+        return (Term("path", "^=", before, said=said),)
+    terms = (Term("path", "^=", before, said=""),) if before else ()
     pattern = f"(?s)^{_skip(before)}{_rests(folders, before)}{_behind(globs)}$"
     if len(pattern) > PATTERN_MAX:
         raise InvalidWait(
             f"{say_count(len(roots) or 1, 'folder')} and {say_count(len(globs), 'glob')} are too much for one wait",
             hint="give fewer --root and --glob, or a folder above them",
         )
-    return (*terms, Term("path", "~=", pattern))
+    return (*terms, Term("path", "~=", pattern, said=said))
 
 
 def glob_pattern(glob: str) -> str:
@@ -71,6 +75,20 @@ def glob_pattern(glob: str) -> str:
     text = text.rstrip("/")
     body = "".join(map(_piece, _PIECES.finditer(text.lstrip("/"))))
     return f"{'' if '/' in text else '(?:.*/)?'}{body}{'/.*' if inside else '(?:/.*)?'}"
+
+
+def _refuse_file(path: str) -> None:
+    if os.path.isfile(path):
+        folder, name = os.path.split(path)
+        instead = shlex.join(["--root", folder or os.curdir, "--glob", f"/{name}"])
+        raise InvalidWait(f"--root {path} is a file, not a folder", hint=f"for that file alone: {instead}")
+
+
+def _said(roots: Sequence[str], globs: Sequence[str]) -> str:
+    words = [
+        word for option, texts in (("--root", roots), ("--glob", globs)) for text in texts for word in (option, text)
+    ]
+    return shlex.join(words)
 
 
 def _names_of(root: str) -> tuple[str, str]:

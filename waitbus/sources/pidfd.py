@@ -126,6 +126,10 @@ def open_pidfd(pid: int) -> int | None:
 
 def exists(pidfd: int) -> bool:
     """Whether the process of the pidfd was not yet reaped: its pid is still its own."""
+    if sys.platform == "darwin":
+        from waitbus.sources import darwin
+
+        return darwin.exists(pidfd)
     try:
         signal.pidfd_send_signal(pidfd, 0)
     except ProcessLookupError:

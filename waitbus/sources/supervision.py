@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from waitbus.sources.contract import Source
+    from waitbus.store.rows import Unless
 
 log = logging.getLogger("waitbus.sources")
 
@@ -86,18 +88,18 @@ class Supervised:
 
     # -- what the source says ------------------------------------------------------------------------------------------
 
-    async def emit(self, *events: EventInsert) -> int:
+    async def emit(self, *events: EventInsert, unless: Unless | None = None) -> int:
         self.up()
         wanted = [event for event in events if self.wants(event)]
         if not wanted:
             return 0
         try:
-            inserted = await self._commit(wanted)
+            inserted = await self._commit(wanted, unless)
         except trio.Cancelled:
             # It may be committed already: then its delivery ids are known, and a second time writes nothing.
             with trio.move_on_after(self.grace) as last:
                 last.shield = True
-                await self._commit(wanted)
+                await self._commit(wanted, unless)
             raise
         if inserted:
             self.health.events += inserted
@@ -145,20 +147,21 @@ class Supervised:
 
     # -- into the log --------------------------------------------------------------------------------------------------
 
-    async def _commit(self, events: list[EventInsert]) -> int:
+    async def _commit(self, events: list[EventInsert], unless: Unless | None = None) -> int:
         """Commit what is to be said of its health, then the events; how many of those were new."""
         async with self._alone:
             changes = list(self._changes)
-            inserted = await self._write([*changes, *events], count=len(events))
+            inserted = await self._write([*changes, *events], len(events), unless)
             self._changes = [one for one in self._changes if one not in changes]
         return inserted
 
-    async def _write(self, events: list[EventInsert], count: int = 0) -> int:
+    async def _write(self, events: list[EventInsert], count: int, unless: Unless | None) -> int:
         """Commit and ring, however long the log takes; how many of the last `count` were new."""
         pause, said = PAUSE, False
+        write = partial(emit_all, events, unless=unless)
         while True:
             try:
-                results = await trio.to_thread.run_sync(emit_all, events)
+                results = await trio.to_thread.run_sync(write)
             except (LogError, PathError) as error:
                 if not said and not isinstance(error, LogBusy):
                     log.warning("source %s: %s; trying again", self.name, error.message)

@@ -2,15 +2,18 @@
 
 Text here is bytes decoded as Latin-1: git compares bytes, a `?` is one byte, and a file name need not be UTF-8. The format is
 that of gitignore(5); where that page and git's own code differ, the code is right (`foo**/bar` matches `foobar`).
+
+`fold` is what git does under `core.ignoreCase`: `A` and `a` are one, in ASCII alone, and not in a bracket or behind a backslash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 Matches = Callable[[str], bool]
 
 SPECIAL = frozenset("*?[\\")
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _EVERY = frozenset(range(1, 256))
 _CLASSES = {
     "alnum": "0-9A-Za-z",
@@ -37,29 +40,42 @@ def literal_length(pattern: str) -> int:
     return next((at for at, letter in enumerate(pattern) if letter in SPECIAL), len(pattern))
 
 
-def name_matcher(pattern: str) -> Matches:
+def name_matcher(pattern: str, *, fold: bool = False) -> Matches:
     """Whether a file name, which has no slash in it, is what the pattern says."""
     if not SPECIAL.intersection(pattern):
-        return pattern.__eq__
+        return _literal(pattern, fold)
     if pattern[0] == "*" and not SPECIAL.intersection(pattern[1:]):
-        end = pattern[1:]
-        return lambda name: name.endswith(end)
-    return _expression(pattern, paths=False)
+        end = _folded(pattern[1:]) if fold else pattern[1:]
+        return _folding(lambda name: name.endswith(end), fold)
+    return _folding(_expression(pattern, paths=False, fold=fold), fold)
 
 
-def path_matcher(pattern: str) -> Matches:
+def path_matcher(pattern: str, *, fold: bool = False) -> Matches:
     """Whether a path without a leading slash is what the pattern says: `*` stays inside of a name, `**` does not."""
     length = literal_length(pattern)
     if length == len(pattern):
-        return pattern.__eq__
+        return _literal(pattern, fold)
     # As git does: what follows the literal beginning is a pattern of its own, and a `**` there stands at its beginning.
-    beginning, rest = pattern[:length], _expression(pattern[length:], paths=True)
-    return lambda path: path.startswith(beginning) and rest(path[length:])
+    beginning, rest = pattern[:length], _expression(pattern[length:], paths=True, fold=fold)
+    beginning = _folded(beginning) if fold else beginning
+    return _folding(lambda path: path.startswith(beginning) and rest(path[length:]), fold)
 
 
-def _expression(pattern: str, *, paths: bool) -> Matches:
+def _literal(pattern: str, fold: bool) -> Matches:
+    return _folding(_folded(pattern).__eq__, fold) if fold else pattern.__eq__
+
+
+def _folding(matches: Matches, fold: bool) -> Matches:
+    return (lambda text: matches(_folded(text))) if fold else matches
+
+
+def _folded(text: str) -> str:
+    return text.translate(_LOWER)
+
+
+def _expression(pattern: str, *, paths: bool, fold: bool) -> Matches:
     try:
-        expression = "".join(_translated(pattern, paths))
+        expression = "".join(_translated(pattern, paths, fold))
     except _Never:
         return _nothing
     import re2  # costs more than all the rest, and most patterns need none
@@ -77,7 +93,7 @@ def _nothing(_: str) -> bool:
     return False
 
 
-def _translated(pattern: str, paths: bool) -> Iterator[str]:
+def _translated(pattern: str, paths: bool, fold: bool) -> Iterator[str]:
     at = 0
     while at < len(pattern):
         letter = pattern[at]
@@ -86,12 +102,12 @@ def _translated(pattern: str, paths: bool) -> Iterator[str]:
         elif letter == "?":
             piece, at = ("[^/]" if paths else "."), at + 1
         elif letter == "[":
-            members, at = _bracket(pattern, at + 1)
+            members, at = _bracket(pattern, at + 1, fold)
             piece = _class(members - {ord("/")} if paths else members)
         elif letter == "\\":
             piece, at = _letter(_at(pattern, at + 1)), at + 2
         else:
-            piece, at = _letter(ord(letter)), at + 1
+            piece, at = _letter(ord(_folded(letter) if fold else letter)), at + 1
         yield piece
 
 
@@ -109,8 +125,9 @@ def _stars(pattern: str, at: int, paths: bool) -> tuple[str, int]:
     return ".*", end
 
 
-def _bracket(pattern: str, at: int) -> tuple[frozenset[int], int]:
-    """The bytes that it stands for, and where the pattern goes on. Walks as git's own loop does, oddities included."""
+def _bracket(pattern: str, at: int, fold: bool = False) -> tuple[frozenset[int], int]:
+    """The bytes that it stands for, and where the pattern goes on. Walks as git's own loop does, oddities included: with `fold` a
+    range or a class has its small letters too, a single capital letter matches nothing."""
     negated = pattern[at : at + 1] in ("!", "^")
     at += negated
     members: set[int] = set()
@@ -124,7 +141,7 @@ def _bracket(pattern: str, at: int) -> tuple[frozenset[int], int]:
             at += 1
             if pattern[at] == "\\":
                 at += 1
-            members.update(range(before, _at(pattern, at) + 1))
+            members.update(_both(range(before, _at(pattern, at) + 1), fold))
             letter = 0
         elif letter == ord("[") and pattern[at + 1 : at + 2] == ":":
             end = pattern.find("]", at + 2)
@@ -133,7 +150,7 @@ def _bracket(pattern: str, at: int) -> tuple[frozenset[int], int]:
             if end == at + 2 or pattern[end - 1] != ":":  # no class: a set with a bracket in it
                 members.add(letter)
             else:
-                members.update(_named(pattern[at + 2 : end - 1]))
+                members.update(_both(_named(pattern[at + 2 : end - 1]), fold))
                 at, letter = end, 0
         else:
             members.add(letter)
@@ -141,6 +158,10 @@ def _bracket(pattern: str, at: int) -> tuple[frozenset[int], int]:
         letter = _at(pattern, at)
         if letter == ord("]"):
             return (_EVERY - members if negated else frozenset(members)), at + 1
+
+
+def _both(members: Iterable[int], fold: bool) -> Iterable[int]:
+    return (each for one in members for each in (one, _LOWER.get(one, one))) if fold else members
 
 
 def _at(pattern: str, at: int) -> int:

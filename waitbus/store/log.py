@@ -23,7 +23,7 @@ from waitbus.events import Row, make_event_id
 from waitbus.paths import log_path
 from waitbus.store import files, forks, rows, schema
 from waitbus.store.failures import primary, typed
-from waitbus.store.rows import PAGE_ROWS, Appended, Facts, Page
+from waitbus.store.rows import PAGE_ROWS, Appended, Facts, Page, Unless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -109,10 +109,19 @@ class Log:
                 return beside.append(event, tell)
         return self.use(self._append, event, tell)
 
-    def append_many(self, events: Iterable[EventInsert]) -> list[Appended]:
-        """Commit all of them in one transaction, or none."""
-        batch = list(events)
-        return self.write(lambda db: [self._append(db, event, None) for event in batch])
+    def append_many(self, events: Iterable[EventInsert], unless: Unless | None = None) -> list[Appended]:
+        """Commit all of them in one transaction, or none.
+
+        `unless`: for the delivery id of an event, a range of others; one of them that the log has is the same event.
+        """
+        batch, ranges = list(events), unless or {}
+
+        def place(db: sqlite3.Connection, event: EventInsert) -> Appended:
+            keys = ranges.get(event.delivery_id)
+            known = None if keys is None else rows.known(db, keys, self._meta["tag"])
+            return known or self._append(db, event, None)
+
+        return self.write(lambda db: [place(db, event) for event in batch])
 
     def write_events(self, batch: Sequence[tuple[EventInsert, int, str | None]]) -> int:
         """Commit events of another log, each with its time of commit (ms since the epoch) and the id it had there, in one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,6 +56,11 @@ class Appended(NamedTuple):
     tag: int
 
 
+Keys = tuple[str, str]
+"""A range of delivery ids: from the first one on, up to the second one."""
+Unless = Mapping[str, Keys]
+"""The delivery id of an event -> others under which it may be in the log."""
+
 # A row and a place as the tuples they are: the constructors of named tuples are functions of Python, and four times as slow.
 _row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
 _appended: Callable[[tuple[bool, int, int]], Appended] = partial(tuple.__new__, Appended)
@@ -99,6 +105,14 @@ def append(db: sqlite3.Connection, event: EventInsert, now_ms: int, tag: int) ->
         if first:
             return _appended((False, first[0][0], tag))
         # It was pruned between the two statements: then it is new.
+
+
+def known(db: sqlite3.Connection, keys: Keys, tag: int) -> Appended | None:
+    """The first event with a delivery id in that range."""
+    found = db.execute(
+        "SELECT seq FROM events WHERE delivery_id >= ? AND delivery_id < ? ORDER BY delivery_id LIMIT 1", keys
+    ).fetchall()
+    return _appended((False, found[0][0], tag)) if found else None
 
 
 def page(db: sqlite3.Connection, after: int, limit: int) -> Page:
