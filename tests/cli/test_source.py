@@ -15,6 +15,8 @@ import pytest
 from tests import schemas, support
 from tests.logs import rows
 from tests.sources.doorbell import ENVIRONMENT, PROGRAM, tell
+from waitbus import render
+from waitbus.ops.source_facts import example_frame
 from waitbus.sources import known_sources
 from waitbus.store import Log
 
@@ -52,6 +54,10 @@ def test_each_source_shows_what_it_tells(call: Call, name: str) -> None:
     lines = [line for line in page.out.splitlines() if line.startswith(f"  waitbus wait --source {name} --match ")]
     assert len(lines) == len(spec.matches)
     told = schemas.checked("source-show", call("source", "show", name, "--json").out)
+    frame = example_frame(spec)
+    assert frame is not None
+    shown, example = page.out.partition("\nexample:\n")[2].splitlines()[:2]
+    assert (shown, json.loads(example)) == (f"  {render.line(frame)}", told["example"])
     assert [one["name"] for one in told["event_types"]] == list(spec.event_types)
     assert [one["name"] for one in told["fields"]] == list(spec.fields)
 
