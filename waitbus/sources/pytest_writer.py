@@ -7,12 +7,15 @@ its own: the signals that end pytest and its group do not reach it.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable
 
 from waitbus.errors import WaitbusError
 from waitbus.events import EventInsert
+from waitbus.peer import peer_of
 from waitbus.producer import emit_all
+from waitbus.sources.pidfd import open_pidfd
 from waitbus.sources.pytest_rows import Nonsense, Session
 from waitbus.store import shared
 
@@ -25,8 +28,9 @@ def main() -> None:
     writing = _Writing()
     writing.rehearse()
     with socket.socket(fileno=0) as connection:
+        heard = _Heard(connection)
         try:
-            while data := connection.recv(CHUNK):
+            while data := heard.next():
                 writing.write(writing.session.feed(data))
                 if writing.session.is_over:
                     connection.sendall(writing.lost.encode() + b"\n")
@@ -35,6 +39,32 @@ def main() -> None:
             pass
     writing.write(writing.session.gone())
     os._exit(0)  # the last one to close a log pays for a checkpoint
+
+
+class _Heard:
+    """What pytest says, for as long as it lives: children that its tests forked and left behind hold its end open."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        self._patience: int | None = None  # for ever
+        self._watch(peer_of(connection).pid)
+
+    def next(self) -> bytes:
+        """The next bytes; none at the end."""
+        ready = {number for number, _ in self._poll.poll(self._patience)}
+        return self._connection.recv(CHUNK) if self._connection.fileno() in ready else b""
+
+    def _watch(self, pid: int | None) -> None:
+        try:
+            pidfd = None if pid is None else open_pidfd(pid)
+        except (OSError, WaitbusError):  # no pidfds here: then the end of the connection has to do
+            return
+        if pidfd is not None:
+            self._poll.register(pidfd, select.POLLIN)
+        elif pid is not None:
+            self._patience = 0  # it is gone already
 
 
 class _Writing:
