@@ -426,18 +426,18 @@ class Reporter:
         self.way.close()
 
     def say_last(self) -> None:
+        error = sys.exc_info()[1]
         if self.session is not None:
+            if isinstance(error, pytest.UsageError):  # a file that is not there
+                self.reason = str(error)
             self.say_end("end", self.session.exitstatus)
-        elif self.way.open:
-            self.say_why_nothing_began()
+        elif self.way.open and error is not None:  # without one it is --help and the like: no session at all
+            self.say_why_nothing_began(error)
         self.way.flush()
         if self.started:
             self.trouble = self.trouble or self.way.answer() or self.way.shortage()
 
-    def say_why_nothing_began(self) -> None:
-        error = sys.exc_info()[1]
-        if error is None:
-            return  # --help and the like: no session at all
+    def say_why_nothing_began(self, error: BaseException) -> None:
         usage = isinstance(error, pytest.UsageError) or type(error).__name__ == "ConftestImportFailure"
         self.interrupted = isinstance(error, KeyboardInterrupt)
         self.reason = str(error).strip() or type(error).__name__

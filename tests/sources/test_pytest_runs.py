@@ -178,6 +178,16 @@ CAUSES: list[Any] = [
 ]  # fmt: skip
 
 
+REASONS = {
+    "an unknown option": "unrecognized arguments: --no-such-option",
+    "a file that is not there": "file or directory not found: test_none.py",
+    "a broken conftest": "division by zero",
+    "-x": "stopping after 1 failures",
+    "pytest.exit": "enough",
+    "an internal error": "KeyError: 'oops'",
+}
+
+
 @pytest.mark.parametrize("cause", CAUSES, ids=[cause[0] for cause in CAUSES])
 def test_what_each_cause_gives(pytest_in: Way, log: Log, api: Path, cause: Any) -> None:
     _, args, files, status, conclusion, expected = cause
@@ -189,6 +199,8 @@ def test_what_each_cause_gives(pytest_in: Way, log: Log, api: Path, cause: Any) 
     assert (known, row["conclusion"], counts(row)) == (status, conclusion, expected), done.out
     assert (row["status"], row["repo"], row["workflow_name"]) == ("completed", "api", "api")
     assert (row["rootdir"], row["duration_ms"] >= 0) == (str(api), True)
+    if cause[0] in REASONS:
+        assert REASONS[cause[0]] in row["reason"]
     bad = [test for test in told(log) if test["event_type"] == "pytest_test"]
     assert {test["conclusion"] for test in bad} <= {"failure"}
     assert [test["nodeid"] for test in bad] == row.get("first_failures", [])
