@@ -575,6 +575,34 @@ def test_what_takes_the_way_away_only_takes_the_rows(bare: str, api: Path, log: 
     assert told(log) == []
 
 
+INSIDE = """
+import os, pytest, subprocess, sys
+def test_bad(): assert 0
+def test_child(tmp_path):
+    (tmp_path / "test_b.py").write_text("def test_inner(): assert 0")
+    del os.environ["WAITBUS_PYTEST"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 1
+def test_same_process(tmp_path):
+    (tmp_path / "test_c.py").write_text("def test_inner(): assert 0")
+    assert pytest.main(["-p", "no:cacheprovider", "-p", "no:terminal", str(tmp_path)]) == 1
+"""
+
+
+def test_sessions_inside_of_a_session_are_part_of_it(bare: str, api: Path, log: Log) -> None:
+    """Also where a test has cleared the environment of what says so."""
+    write(api, test_a=INSIDE)
+    done = below(bare, api, "$PY -m pytest -p no:cacheprovider; $PY -m pytest -p no:cacheprovider -k bad")
+    rows = [(row["event_type"], row.get("nodeid"), counts(row)) for row in told(log)]
+    bad = ("pytest_test", "test_a.py::test_bad", {})
+    assert rows == [
+        bad,
+        ("pytest_session", None, {"failed": 1, "passed": 2}),
+        bad,
+        ("pytest_session", None, {"failed": 1}),
+    ], done
+
+
 def test_it_can_be_turned_off_for_all_of_it(bare: str, api: Path, log: Log) -> None:
     write(api, test_a=PASS)
     done = below(bare, api, "echo $PYTHONPATH$TOX_OVERRIDE.; $PY -m pytest -q", WAITBUS_PYTEST="0")
