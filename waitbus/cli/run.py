@@ -84,7 +84,7 @@ def _relay(diary: _Diary) -> Iterator[Relay | None]:
         try:
             relay = open_relay(os.environ)
         except (OSError, WaitbusError) as error:
-            output.warn(f"what pytest does below {diary.name} is not told: {error}")
+            diary.untold = f"what pytest does below {diary.name} is not told: {error}"
     try:
         yield relay
     finally:
@@ -99,6 +99,7 @@ class _Diary:
         self.name = name or process.default_name(command)
         self.command = command
         self.lost = False
+        self.untold = ""
         own = os.getpid()
         self.run = pidfd.Process(own, pidfd.start_time(own) or 0)
         self.try_to(self._rehearse)
@@ -117,6 +118,8 @@ class _Diary:
     def started(self, pid: int) -> None:
         self.subject = self._subject(pid)
         self.try_to(lambda: emit(process.started(self.subject)))
+        if self.untold and not self.lost:  # else it has one cause with what was said
+            output.warn(self.untold)
 
     def exited(self, status: int, duration_s: float) -> None:
         self.try_to(lambda: emit(process.exited(self.subject, status, duration_s)))
