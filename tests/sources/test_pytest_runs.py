@@ -594,7 +594,7 @@ def test_sessions_inside_of_a_session_are_part_of_it(bare: str, api: Path, log: 
     write(api, test_a=INSIDE)
     done = below(bare, api, "$PY -m pytest -p no:cacheprovider; $PY -m pytest -p no:cacheprovider -k bad")
     rows = [(row["event_type"], row.get("nodeid"), counts(row)) for row in told(log)]
-    bad = ("pytest_test", "test_a.py::test_bad", {})
+    bad: Any = ("pytest_test", "test_a.py::test_bad", {})
     assert rows == [
         bad,
         ("pytest_session", None, {"failed": 1, "passed": 2}),
