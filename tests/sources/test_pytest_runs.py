@@ -12,7 +12,7 @@ import sys
 import threading
 import types
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +416,30 @@ def test_a_log_that_cannot_be_written_is_one_line(api: Path) -> None:
     assert "1 failed, 1 passed" in done.out
 
 
+@contextlib.contextmanager
+def locked(log: Log, until: Callable[[], object] | None = None) -> Iterator[None]:
+    """The log, locked by somebody until that is so, or until the block ends."""
+    log.head()
+    begun, ended = threading.Event(), threading.Event()
+
+    def hold(_db: object) -> None:
+        begun.set()
+        eventually(until or ended.is_set, timeout=30)
+
+    def holder() -> None:
+        with Log() as busy:
+            busy.write(hold)
+
+    thread = threading.Thread(target=holder)
+    thread.start()
+    begun.wait(10)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 MANY = """
 import pytest
 @pytest.mark.parametrize("n", range(600))
@@ -426,27 +450,38 @@ def test_last(): open("done", "w").close()
 
 def test_a_log_that_is_busy_holds_up_no_test_and_loses_no_row(pytest_in: Way, log: Log, api: Path) -> None:
     """More is told meanwhile than the kernel takes for who does not listen."""
-    log.head()
-    held = threading.Event()
-
-    def hold(_db: object) -> None:
-        held.set()
-        with contextlib.suppress(AssertionError):  # on a slow machine; who writes waits 5 s
-            eventually((api / "done").exists, timeout=4)
-
-    def holder() -> None:
-        with Log() as busy:
-            busy.write(hold)
-
-    thread = threading.Thread(target=holder)
-    thread.start()
-    held.wait(10)
-    done = pytest_in("-q", "--tb=no", "-p", "no:cacheprovider", "--no-summary", test_a=MANY)
-    thread.join()
+    with locked(log, until=(api / "done").exists):
+        done = pytest_in("-q", "--tb=no", "-p", "no:cacheprovider", "--no-summary", test_a=MANY)
     assert (done.code, "waitbus:" in done.out + done.err) == (1, False)
     *tests, session = told(log)
     assert counts(session) == {"passed": 1, "failed": 600}
     assert [test["nodeid"] for test in tests] == [f"test_a.py::test_n[{n}]" for n in range(600)]
+
+
+def test_a_log_that_is_locked_when_pytest_ends_has_its_rows_later(api: Path, log: Log) -> None:
+    """Nobody is held up by that, and nothing is lost that there would be to complain of."""
+    write(api, test_a=PASS + FAIL)
+    with locked(log):
+        done = run([PYTHON, "-m", "pytest", "--waitbus"], cwd=api)
+    assert (done.code, "waitbus:" in done.out + done.err) == (1, False)
+    eventually(lambda: len(told(log)) == 2)
+
+
+def test_what_a_locked_log_did_not_take_is_written_though_nothing_else_comes(
+    bare: str, api: Path, spawn: Callable[..., Any], log: Log
+) -> None:
+    os.mkfifo(api / "fifo")
+    write(api, test_a=WAITS)
+    with locked(log):
+        child = spawn("run", "--", bare, "-m", "pytest", "-s", "-p", "no:cacheprovider", cwd=api)
+        read_until(child.stdout, "waiting", timeout=20)
+    (row,) = eventually(lambda: told(log))
+    assert row["nodeid"] == "test_a.py::test_bad"
+    (api / "fifo").write_text("")
+    assert child.wait(timeout=20) == 1
+    assert child.stderr.read() == ""
+    types = [row["event_type"] for row in (frame_of_row(row, log.tag).to_dict() for row in all_rows(log))]
+    assert types == ["process_started", "pytest_test", "pytest_session", "process_exited"]
 
 
 def test_a_child_that_goes_on_as_if_it_were_pytest_tells_nothing(pytest_in: Way, log: Log) -> None:
