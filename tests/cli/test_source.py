@@ -144,6 +144,31 @@ def test_a_source_that_cannot_run_here_is_69_with_the_reason(
     )
 
 
+def test_folders_are_looked_for(call: Call, home: Path) -> None:
+    assert call("source", "verify", "fs").out.splitlines()[-1] == (
+        "ok    probe     no roots are set; a wait watches the folder that it names"
+    )
+    (home / "c").mkdir()
+    config = home / "c" / "config.toml"
+    config.write_text("[sources.fs]\nenabled = true\n")
+    done = call("source", "verify", "fs")
+    assert (done.code, done.err.splitlines()[0]) == (69, "error: probe: the fs source has no roots")
+    config.write_text(f'[sources.fs]\nenabled = true\nroots = ["{home}/c", "{home}/none"]\n')
+    done = call("source", "verify", "fs")
+    assert (done.code, done.err.splitlines()[0]) == (69, f"error: probe: {home}/none is no folder")
+    (home / "none").mkdir()
+    done = call("source", "verify", "fs")
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"ok    probe     {home}/c, {home}/none: there")
+
+
+def test_an_engine_is_asked(call: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/no.sock")
+    done = call("source", "verify", "docker")
+    assert (done.code, done.err.splitlines()[0].partition(" cannot be called")[0]) == (
+        69, f"error: probe: the container engine at {home}/no.sock"
+    )  # fmt: skip
+
+
 def test_a_source_without_anything_to_run_is_no_failure(call: Call) -> None:
     done = call("source", "verify", "agent")
     assert (done.code, done.out) == (0, "ok    run       there is nothing to run: its events come in by themselves\n")
