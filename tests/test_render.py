@@ -80,6 +80,11 @@ LINES = [
         "pytest_session  api  failure  3 failed, 212 passed in 41.8 s  tests/test_auth.py::test_expiry",
     ),
     (
+        frame("pytest", "pytest_session", {"passed": 212, "duration_ms": 41800, "reason": "pytest was ended by SIGKILL"},
+              repo="api", status="completed", conclusion="failure"),
+        "pytest_session  api  failure  212 passed in 41.8 s (pytest was ended by SIGKILL)",
+    ),
+    (
         frame("pytest", "pytest_test", {"nodeid": "tests/a.py::b", "duration_ms": 20}, conclusion="failure"),
         "pytest_test  tests/a.py::b  failure  20 ms",
     ),

@@ -2,7 +2,7 @@
 
 It comes to a run in two ways. Where waitbus is installed it is the entry point `waitbus`, asleep until `--waitbus`,
 `WAITBUS_PYTEST=1` or the ini key `waitbus` wake it. Under `waitbus run` a copy of this one file is on PYTHONPATH, so that it
-works where waitbus is not importable: hence the standard library alone, Python 3.8 and pytest 7 or later, and nothing imported
+works where waitbus is not importable: hence the standard library alone, Python 3.7 and pytest 7 or later, and nothing imported
 before it is needed.
 
 Nothing is written from here. Tests replace clocks, files, sockets and the environment of this very process; a row that was
@@ -22,6 +22,7 @@ import pytest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from typing import Any
 
 VARIABLE = "WAITBUS_PYTEST"
@@ -35,9 +36,12 @@ COPY = "waitbus_relay"
 LINE_MAX = 64 * 1024
 FAILURES_MAX = 20
 ID_MAX, ARGS_MAX, REASON_MAX = 400, 400, 300
-"""Characters of a test's id, of the arguments and of a reason."""
-SEND_MAX_S, ANSWER_MAX_S = 1.0, 2.0
-"""s that a listener who takes nothing can hold up the tests, once; s that the end waits to hear that the row is written."""
+"""Characters of a test's id, of the arguments and of a reason: twenty such ids fit a line, whatever letters they have."""
+PENDING_MAX = 4 * 1024 * 1024
+"""Bytes that are kept for a listener who takes nothing for now; tests beyond them are counted and not told one by one."""
+CONNECT_MAX_S, FLUSH_MAX_S, ANSWER_MAX_S = 1.0, 7.0, 2.0
+"""s to be let in; s that the end waits until all is taken, since who writes waits 5 s for a log that is busy; s that it waits
+to hear that the row is written."""
 PROGRESS_S = 1.0
 """s between two lines that only say how far it is: what is known of a session that is killed."""
 
@@ -94,7 +98,7 @@ def begin(config: Any) -> None:
 
 def complain(config: Any, why: str) -> None:
     """The one line that says what went wrong: no warning, which `filterwarnings = error` would make a failure."""
-    line = f"waitbus: this session is not in the log: {why}"
+    line = f"waitbus: this session is not wholly in the log: {why}"
     try:
         config.get_terminal_writer().line(line)
     except Exception:
@@ -108,37 +112,66 @@ class Way:
     """A socket with somebody at its other end who writes; `answers` where he says at the end that he has."""
 
     def __init__(self, connection: socket.socket, answers: bool = False, starter: int = 0) -> None:
-        connection.settimeout(SEND_MAX_S)
+        connection.setblocking(False)
         self.connection = connection
         self.answers = answers
         self.starter = starter
         self.open = True
         self.why = "its writer is gone"
+        self.pending = bytearray()
+        self.untold = 0
         self.pid = os.getpid()
         self.identity = self._identity()
+
+    def is_ours(self) -> bool:
+        """Whether this is the process of the session; a child that a test forked is not."""
+        return os.getpid() == self.pid
 
     def _identity(self) -> tuple[int, int]:
         facts = os.fstat(self.connection.fileno())
         return facts.st_dev, facts.st_ino
 
     def send(self, message: dict[str, Any]) -> None:
-        """Say it, or never say anything again."""
-        if not self.open or os.getpid() != self.pid:  # a child that was forked is not the session
+        """Say it, or never say anything again. The tests never wait for who listens: he may be waiting for a log that is busy."""
+        if not self.open or not self.is_ours():
             return
         try:
             import json
 
-            line = json.dumps(message).encode("ascii") + b"\n"
+            line = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
             if len(line) > LINE_MAX:
                 return
             if self._identity() != self.identity:
                 raise OSError("a test closed it, and the number may be another's by now")
-            self.connection.sendall(line)
+            if len(self.pending) > PENDING_MAX and message["what"] == "test":
+                self.untold += 1
+                return
+            self.pending += line
+            self._push()
         except Exception:
             self.open = False
 
+    def _push(self) -> None:
+        try:
+            while self.pending:
+                del self.pending[: self.connection.send(self.pending)]
+        except BlockingIOError:
+            pass
+
+    def flush(self) -> None:
+        """Wait until all is taken, at the end of it all."""
+        if not self.open or not self.pending:
+            return
+        try:
+            self.connection.settimeout(FLUSH_MAX_S)
+            self.connection.sendall(self.pending)
+            self.pending.clear()
+        except OSError:
+            self.open = False
+            self.why = f"its writer took nothing for {FLUSH_MAX_S:g} s"
+
     def answer(self) -> str:
-        """Why the row was not written; nothing if it was, or if nobody was to say."""
+        """Why something was not written; nothing if all was, or if nobody was to say."""
         if not self.answers:
             return ""
         if not self.open:
@@ -155,6 +188,10 @@ class Way:
         except OSError:
             return f"it was not written within {ANSWER_MAX_S:g} s; it may come yet"
 
+    def shortage(self) -> str:
+        """What was not told for want of room; nothing if all was."""
+        return f"{self.untold} tests are in its counts alone: its writer was too slow" if self.untold else ""
+
     def close(self) -> None:
         self.open = False
         self.reap()
@@ -166,7 +203,7 @@ class Way:
     def reap(self) -> None:
         """Take leave of the process that started the writer, so that no test meets a child that is none of its own."""
         starter, self.starter = self.starter, 0
-        if starter and os.getpid() == self.pid:
+        if starter and self.is_ours():
             try:
                 os.waitpid(starter, 0)
             except OSError:
@@ -182,7 +219,7 @@ def runner() -> Way | None:
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(SEND_MAX_S)
+        connection.settimeout(CONNECT_MAX_S)
         try:
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -237,14 +274,15 @@ def writer() -> Way:
 
 def outcome_of(report: Any) -> str | None:
     """What a report adds to the counts, as pytest's own last line counts: None for a phase that decides nothing."""
+    outcome, when = report.outcome, report.when
+    if outcome == "failed":
+        return "error" if when in ("setup", "teardown") else "failed"
+    if (outcome == "passed" and when != "call") or hasattr(report, "context"):
+        return None  # of a subtest, which has a context, the test that it belongs to is counted
     expected = hasattr(report, "wasxfail")
-    if report.outcome == "failed":
-        return "error" if report.when in ("setup", "teardown") else "failed"
-    if hasattr(report, "context"):  # a subtest: the test that it belongs to is counted
-        return None
-    if report.outcome == "skipped":
+    if outcome == "skipped":
         return "xfailed" if expected else "skipped"
-    if report.outcome == "passed" and report.when == "call":
+    if outcome == "passed":
         return "xpassed" if expected else "passed"
     return None
 
@@ -265,19 +303,44 @@ class Reporter:
         self.started = False
         self.interrupted = False
         self.reason = ""
+        self.trouble = ""
         self.clock = time.perf_counter
         self.begun = self.said = self.clock()
 
-    def start(self) -> None:
-        self.started = True
-        import shlex
-
-        args = " ".join(map(shlex.quote, map(str, self.config.invocation_params.args)))
-        root = os.fspath(self.config.rootpath)
-        self.way.send({"what": "start", "session": os.urandom(8).hex(), "rootdir": root, "args": args[:ARGS_MAX]})
+    def safely(self, act: Callable[..., None], *given: Any) -> None:
+        """A boundary: whatever fails in here, the tests go on, and the end says so."""
+        try:
+            act(*given)
+        except Exception as error:
+            self.trouble = self.trouble or f"{type(error).__name__}: {error}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: Any) -> None:
+        self.safely(self.begin, session)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        self.way.reap()
+
+    def pytest_collectreport(self, report: Any) -> None:
+        self.safely(self.collected, report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self.safely(self.heard, report)
+
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+        self.safely(self.stopped, excinfo)
+
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        self.safely(self.broken, excrepr)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: Any) -> None:
+        # Others end the process here, by os._exit in their conftest.
+        self.safely(self.say_end, "ending", exitstatus)
+
+    def begin(self, session: Any) -> None:
         option = session.config.option
         if any(getattr(option, name, False) for name in NO_TESTS_ARE_RUN):
             self.way.close()
@@ -285,18 +348,21 @@ class Reporter:
         self.session = session
         self.start()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
-        self.way.reap()
+    def start(self) -> None:
+        import shlex
 
-    def pytest_collectreport(self, report: Any) -> None:
+        args = " ".join(map(shlex.quote, map(str, self.config.invocation_params.args)))
+        root = os.fspath(self.config.rootpath)
+        self.way.send({"what": "start", "session": os.urandom(8).hex(), "rootdir": root, "args": args[:ARGS_MAX]})
+        self.started = True
+
+    def collected(self, report: Any) -> None:
         if report.outcome == "failed":
             self.tell("error", report.nodeid, None)
         elif report.outcome == "skipped":
             self.counts["skipped"] += 1
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logreport(self, report: Any) -> None:
+    def heard(self, report: Any) -> None:
         outcome = outcome_of(report)
         if outcome is None:
             return
@@ -311,30 +377,25 @@ class Reporter:
 
     def tell(self, outcome: str, nodeid: str, duration: float | None) -> None:
         self.counts[COUNTS[outcome]] += 1
-        nodeid = str(nodeid)
+        whole, nodeid = nodeid, nodeid[:ID_MAX]
         if outcome in BAD and len(self.failures) < FAILURES_MAX and nodeid not in self.failures:
-            self.failures.append(nodeid[:ID_MAX])
-        message: dict[str, Any] = {"what": "test", "nodeid": nodeid[:ID_MAX], "outcome": outcome, "counts": self.counts}
-        if len(nodeid) > ID_MAX:
+            self.failures.append(nodeid)
+        message: dict[str, Any] = {"what": "test", "nodeid": nodeid, "outcome": outcome, "counts": self.counts}
+        if whole != nodeid:
             import hashlib
 
-            message["digest"] = hashlib.sha256(nodeid.encode("utf-8", "replace")).hexdigest()[:16]
+            message["digest"] = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:16]
         if isinstance(duration, (int, float)):
             message["duration_ms"] = max(0, round(duration * 1000))
         self.way.send(message)
 
-    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+    def stopped(self, excinfo: Any) -> None:
         # pytest makes a KeyboardInterrupt of errors in collection too, and xdist of -x: those are of a type below it.
         self.interrupted = excinfo.type is KeyboardInterrupt
         self.reason = "interrupted" if self.interrupted else str(excinfo.value)
 
-    def pytest_internalerror(self, excrepr: Any) -> None:
+    def broken(self, excrepr: Any) -> None:
         self.reason = "internal error: " + str(excrepr).strip().rpartition("\n")[2]
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: Any, exitstatus: Any) -> None:
-        # Others end the process here, by os._exit in their conftest.
-        self.say_end("ending", exitstatus)
 
     def say_end(self, what: str, exitstatus: Any) -> None:
         session = self.session
@@ -358,23 +419,27 @@ class Reporter:
             os.environ.pop(VARIABLE, None)
         else:
             os.environ[VARIABLE] = self.before
-        try:
-            self.say_last()
-            if self.started and (why := self.way.answer()):
-                complain(self.config, why)
-        except Exception as error:
-            complain(self.config, f"{type(error).__name__}: {error}")
-        finally:
-            self.way.close()
+        if self.way.is_ours():
+            self.safely(self.say_last)
+            if self.trouble:
+                complain(self.config, self.trouble)
+        self.way.close()
 
     def say_last(self) -> None:
-        if self.session is not None:
-            self.say_end("end", self.session.exitstatus)
-            return
         error = sys.exc_info()[1]
-        if error is None or not self.way.open:
-            return  # --help and the like: no session at all
+        if self.session is not None:
+            if isinstance(error, pytest.UsageError):  # a file that is not there
+                self.reason = str(error)
+            self.say_end("end", self.session.exitstatus)
+        elif self.way.open and error is not None:  # without one it is --help and the like: no session at all
+            self.say_why_nothing_began(error)
+        self.way.flush()
+        if self.started:
+            self.trouble = self.trouble or self.way.answer() or self.way.shortage()
+
+    def say_why_nothing_began(self, error: BaseException) -> None:
         usage = isinstance(error, pytest.UsageError) or type(error).__name__ == "ConftestImportFailure"
+        self.interrupted = isinstance(error, KeyboardInterrupt)
         self.reason = str(error).strip() or type(error).__name__
         self.start()
         self.say_end("end", 4 if usage else None)

@@ -106,7 +106,10 @@ def _pytest(event: Event) -> Said:
         for key in ("failed", "errors", "passed", "skipped", "xfailed", "xpassed")
         if fields.get(key)
     )
-    detail = counts + _after(fields, "in") if counts else _text(fields, "reason") or _no_tests(fields)
+    reason = _text(fields, "reason")
+    detail = counts + _after(fields, "in") if counts else reason or _no_tests(fields)
+    if counts and reason:  # it was killed, or stopped early
+        detail = f"{detail} ({reason})"
     first = fields.get("first_failures")
     return _about(event), _word(event), detail, nodeid or (str(first[0]) if isinstance(first, list) and first else "")
 

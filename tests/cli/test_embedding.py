@@ -453,5 +453,5 @@ def test_what_a_report_says(report: Any, running: tuple[Running, ...]) -> None:
 
 
 def test_the_names_in_spelling_are_those_that_a_wait_may_run() -> None:
-    others = {"github", "process"}  # --sha and --pid
+    others = {"process"}  # --pid
     assert set(spelling.EMBEDDED) == {spec.name for spec in known_sources().values() if spec.embeddable} - others

@@ -15,6 +15,8 @@ import pytest
 from tests import schemas, support
 from tests.logs import rows
 from tests.sources.doorbell import ENVIRONMENT, PROGRAM, tell
+from waitbus import render
+from waitbus.ops.source_facts import example_frame
 from waitbus.sources import known_sources
 from waitbus.store import Log
 
@@ -52,6 +54,10 @@ def test_each_source_shows_what_it_tells(call: Call, name: str) -> None:
     lines = [line for line in page.out.splitlines() if line.startswith(f"  waitbus wait --source {name} --match ")]
     assert len(lines) == len(spec.matches)
     told = schemas.checked("source-show", call("source", "show", name, "--json").out)
+    frame = example_frame(spec)
+    assert frame is not None
+    shown, example = page.out.partition("\nexample:\n")[2].splitlines()[:2]
+    assert (shown, json.loads(example)) == (f"  {render.line(frame)}", told["example"])
     assert [one["name"] for one in told["event_types"]] == list(spec.event_types)
     assert [one["name"] for one in told["fields"]] == list(spec.fields)
 
@@ -136,6 +142,31 @@ def test_a_source_that_cannot_run_here_is_69_with_the_reason(
         False,
         {"check": check, "ok": False, "detail": detail, "hint": hint},
     )
+
+
+def test_folders_are_looked_for(call: Call, home: Path) -> None:
+    assert call("source", "verify", "fs").out.splitlines()[-1] == (
+        "ok    probe     no roots are set; a wait watches the folder that it names"
+    )
+    (home / "c").mkdir()
+    config = home / "c" / "config.toml"
+    config.write_text("[sources.fs]\nenabled = true\n")
+    done = call("source", "verify", "fs")
+    assert (done.code, done.err.splitlines()[0]) == (69, "error: probe: the fs source has no roots")
+    config.write_text(f'[sources.fs]\nenabled = true\nroots = ["{home}/c", "{home}/none"]\n')
+    done = call("source", "verify", "fs")
+    assert (done.code, done.err.splitlines()[0]) == (69, f"error: probe: {home}/none is no folder")
+    (home / "none").mkdir()
+    done = call("source", "verify", "fs")
+    assert (done.code, done.out.splitlines()[-1]) == (0, f"ok    probe     {home}/c, {home}/none: there")
+
+
+def test_an_engine_is_asked(call: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/no.sock")
+    done = call("source", "verify", "docker")
+    assert (done.code, done.err.splitlines()[0].partition(" cannot be called")[0]) == (
+        69, f"error: probe: the container engine at {home}/no.sock"
+    )  # fmt: skip
 
 
 def test_a_source_without_anything_to_run_is_no_failure(call: Call) -> None:

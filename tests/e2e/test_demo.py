@@ -117,12 +117,13 @@ def test_what_it_measured_as_json(cli: Cli, temp: Path) -> None:
 
 
 def test_what_is_set_here_has_no_say_there(cli: Cli, temp: Path, home: Path) -> None:
-    """A wrong configuration, a time-out, a foreign `waitbus` in the folder it is called from."""
+    """A wrong configuration, a time-out, options for pytest, a foreign `waitbus` in the folder it is called from."""
     (home / "c").mkdir()
     (home / "c" / "config.toml").write_text("no toml")
     (home / "work" / "waitbus").mkdir(parents=True)
     (home / "work" / "waitbus" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     env = {"WAITBUS_TIMEOUT": "1ms", "WAITBUS_LOG_LEVEL": "bogus", "PYTHONPATH": str(Path(__file__).parents[2])}
+    env |= {"WAITBUS_PYTEST": "0", "PYTEST_ADDOPTS": "--no-such-option", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     code = "import sys; sys.path.remove(''); from waitbus.cli import main; main(['demo', '--json'])"
     done = support.run([sys.executable, "-c", code], cwd=home / "work", env=env, timeout=100)
     assert done.code == 0, done.err

@@ -119,6 +119,23 @@ def test_no_log_can_be_made_on_a_read_only_disk(small_disk: Callable[..., Path])
         log.append(event())
 
 
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_whoever_only_tells_says_it_once_and_goes_on(small_disk: Callable[..., Path], cli: Cli, how: str) -> None:
+    """`run`, which has a folder to make besides, and pytest's plugin."""
+    place = small_disk(512)
+    assert cli("emit", "before").code == 0  # a command leaves the log's own files there, so that it can still be opened
+    fill(place) if how == "full" else small_disk(options="remount,ro")
+    told = cli("run", "--", "sh", "-c", "echo out; exit 7")
+    assert (told.code, told.out, told.err.count("\n")) == (7, "out\n", 1)
+    assert told.err.startswith("warning: the start and end of sh are not in the log: ")
+    (place.parent / "test_a.py").write_text("def test_x(): pass\n")
+    tests = support.run(
+        [support.PYTHON, "-m", "pytest", "--waitbus", "-q", "-c", "/dev/null", "--rootdir", "."], cwd=place.parent
+    )
+    assert (tests.code, (tests.out + tests.err).count("waitbus:")) == (0, 1)
+    assert "1 passed" in tests.out
+
+
 AS_SOMEBODY = """
 import os, sys
 from waitbus.bell import Bell, ring

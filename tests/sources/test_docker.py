@@ -630,3 +630,12 @@ async def _until(probe: Any) -> None:
     """Until it is so; time does not move meanwhile, so only real things happen."""
     while not probe():
         await trio.testing.wait_all_tasks_blocked(0.005)
+
+
+async def test_a_probe_asks_the_engine_whether_it_answers(path: Path) -> None:
+    engine = FakeEngine(path, [])
+    async with engine.listening():
+        assert await source(path).probe() == f"the engine at {path} answers"
+    assert engine.asked == ["/_ping"]
+    with pytest.raises(ServiceMissing, match="cannot be called"):
+        await source(path).probe()

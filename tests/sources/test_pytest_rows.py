@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waitbus import verdict
+from waitbus import pytest_plugin, verdict
 from waitbus.document import Document
 from waitbus.event_checks import DELIVERY_ID_MAX
+from waitbus.events import EventInsert
 from waitbus.sources.pytest_rows import COUNTS, LINE_MAX, OUTCOMES, Nonsense, Session, conclusion_of, key_of_test
 
 START = {"what": "start", "session": "0123456789abcdef", "rootdir": "/src/api", "args": "-q"}
@@ -173,6 +179,94 @@ def test_whatever_is_said_makes_legal_rows_or_none(said: list[dict[str, Any]], s
     rows += session.gone()
     assert [row.event_type for row in rows].count("pytest_session") == 1
     assert all(row.source == "pytest" and row.delivery_id.startswith("pytest:0123456789abcdef") for row in rows)
+
+
+def test_a_test_that_fails_again_has_a_row_of_its_own() -> None:
+    session = Session()
+    test = {"what": "test", "nodeid": "a", "outcome": "error"}
+    rows = session.feed(lines(START, test, test, {**test, "outcome": "failed"}, test))
+    assert [row.delivery_id.removeprefix("pytest:0123456789abcdef:") for row in rows] == [
+        "a:error", "a:error:2", "a:failed", "a:error:3"
+    ]  # fmt: skip
+
+
+# -- what the plugin says ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def way() -> Iterator[tuple[pytest_plugin.Way, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(5)
+    with ours, theirs:
+        yield pytest_plugin.Way(ours), theirs
+
+
+def reporter(way: pytest_plugin.Way) -> pytest_plugin.Reporter:
+    config = SimpleNamespace(invocation_params=SimpleNamespace(args=("-q",)), rootpath=Path("/src/api"))
+    made = pytest_plugin.Reporter(config, way, every=False)
+    made.session = SimpleNamespace(shouldfail="", shouldstop="", exitstatus=1)
+    return made
+
+
+def rows_of(theirs: socket.socket) -> list[EventInsert]:
+    """The rows of all that is said, up to the last word."""
+    session, found = Session(), list[EventInsert]()
+    while not session.is_over:
+        found += session.feed(theirs.recv(1 << 16))
+    return found
+
+
+@pytest.mark.parametrize("letter", ["\x01", "\0", "\n", "\ud800", "\U0001f600", '"', "ü", "a"])
+def test_twenty_long_ids_of_any_letter_are_told(way: tuple[pytest_plugin.Way, socket.socket], letter: str) -> None:
+    ours, theirs = way
+    made = reporter(ours)
+    made.start()
+    for number in range(20):
+        made.tell("failed", f"{number:02}{letter * 1000}", 0.001)
+    made.say_last()
+    *tests, end = rows_of(theirs)
+    written = letter if letter != "\ud800" else "\\ud800"  # what is no text is kept as its escape
+    assert [test.fields["nodeid"] for test in tests] == [f"{number:02}{written * 398}" for number in range(20)]
+    assert (end.event_type, end.fields["failed"], len(end.fields["first_failures"])) == ("pytest_session", 20, 20)
+    assert len({test.delivery_id for test in tests}) == 20
+
+
+def test_what_a_hook_is_given_that_it_cannot_read_ends_no_run(way: tuple[pytest_plugin.Way, socket.socket]) -> None:
+    """Other plugins make reports of their own."""
+    ours, theirs = way
+    made = reporter(ours)
+    made.start()
+    for report in (object(), SimpleNamespace(outcome="failed", when="call", nodeid=7), None):
+        made.pytest_runtest_logreport(report)
+        made.pytest_collectreport(report)
+    made.pytest_keyboard_interrupt(None)
+    made.pytest_sessionfinish("no number")
+    made.say_last()
+    (end,) = rows_of(theirs)
+    assert end.event_type == "pytest_session"
+    assert made.trouble == "AttributeError: 'object' object has no attribute 'outcome'"
+
+
+def test_a_listener_who_takes_nothing_holds_up_nobody_and_the_end_is_told(
+    way: tuple[pytest_plugin.Way, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pytest_plugin, "PENDING_MAX", 100_000)
+    ours, theirs = way
+    made = reporter(ours)
+    made.start()
+    for number in range(10_000):
+        made.tell("failed", f"test_{number}", 0.001)
+    assert ours.open
+    assert len(ours.pending) < 101_000
+    found = list[EventInsert]()
+    listener = threading.Thread(target=lambda: found.extend(rows_of(theirs)))
+    listener.start()
+    made.say_last()
+    listener.join()
+    *tests, end = found
+    assert end.fields["failed"] == 10_000
+    assert 300 < len(tests) == 10_000 - ours.untold
+    assert made.trouble == f"{ours.untold} tests are in its counts alone: its writer was too slow"
 
 
 @given(st.text(min_size=1), st.sampled_from(sorted(OUTCOMES)))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+import types
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +185,16 @@ CAUSES: list[Any] = [
 ]  # fmt: skip
 
 
+REASONS = {
+    "an unknown option": "unrecognized arguments: --no-such-option",
+    "a file that is not there": "file or directory not found: test_none.py",
+    "a broken conftest": "division by zero",
+    "-x": "stopping after 1 failures",
+    "pytest.exit": "enough",
+    "an internal error": "KeyError: 'oops'",
+}
+
+
 @pytest.mark.parametrize("cause", CAUSES, ids=[cause[0] for cause in CAUSES])
 def test_what_each_cause_gives(pytest_in: Way, log: Log, api: Path, cause: Any) -> None:
     _, args, files, status, conclusion, expected = cause
@@ -192,6 +206,8 @@ def test_what_each_cause_gives(pytest_in: Way, log: Log, api: Path, cause: Any) 
     assert (known, row["conclusion"], counts(row)) == (status, conclusion, expected), done.out
     assert (row["status"], row["repo"], row["workflow_name"]) == ("completed", "api", "api")
     assert (row["rootdir"], row["duration_ms"] >= 0) == (str(api), True)
+    if cause[0] in REASONS:
+        assert REASONS[cause[0]] in row["reason"]
     bad = [test for test in told(log) if test["event_type"] == "pytest_test"]
     assert {test["conclusion"] for test in bad} <= {"failure"}
     assert [test["nodeid"] for test in bad] == row.get("first_failures", [])
@@ -278,6 +294,38 @@ def test_a_pytest_that_is_killed_has_its_row(waiting: subprocess.Popen[str], log
     assert row["reason"] in ("pytest was ended by SIGKILL", "pytest ended without a word")
     if row["reason"] == "pytest was ended by SIGKILL":
         assert row["exit_status"] == 137
+
+
+LEAVES_A_CHILD = """
+import os
+def test_bad(): assert 0
+def test_waits():
+    if not os.fork():
+        open('fifo').read()
+        os._exit(0)
+    print('waiting', flush=True)
+    open('fifo').read()
+"""
+
+
+def test_a_pytest_that_is_killed_has_its_row_though_a_child_of_its_tests_lives_on(
+    api: Path, spawn: Callable[..., Any], log: Log
+) -> None:
+    """The child has pytest's end of the way in its hands."""
+    os.mkfifo(api / "fifo")
+    write(api, test_a=LEAVES_A_CHILD)
+    child = spawn("-s", program=(PYTHON, "-m", "pytest", "--waitbus"), cwd=api)
+    read_until(child.stdout, "waiting", timeout=20)
+    child.kill()
+    child.wait(timeout=20)
+    row = eventually(lambda: [row for row in told(log) if row["event_type"] == "pytest_session"])[0]
+    assert (row["conclusion"], row["first_failures"]) == ("failure", ["test_a.py::test_bad"])
+
+
+def test_ctrl_c_before_there_is_a_session_is_cancelled(pytest_in: Way, log: Log) -> None:
+    assert pytest_in(conftest="raise KeyboardInterrupt").code in (-2, 2, 130)
+    row = session_of(log)
+    assert (row["conclusion"], row.get("exit_status") in (None, 130)) == ("cancelled", True)
 
 
 def test_a_pytest_that_is_killed_with_its_group_has_its_row(api: Path, spawn: Callable[..., Any], log: Log) -> None:
@@ -371,15 +419,110 @@ def test_a_log_that_cannot_be_written_is_one_line(api: Path) -> None:
     env = {"WAITBUS_STATE_DIR": "/proc/nowhere"}
     done = run([PYTHON, "-m", "pytest", "--waitbus"], cwd=api, env=env)
     assert done.code == 1
-    assert (done.out + done.err).count("waitbus: this session is not in the log: ") == 1
+    assert (done.out + done.err).count("waitbus: this session is not wholly in the log: ") == 1
     assert "1 failed, 1 passed" in done.out
+
+
+@contextlib.contextmanager
+def locked(log: Log, until: Callable[[], object] | None = None) -> Iterator[None]:
+    """The log, locked by somebody until that is so, or until the block ends."""
+    log.head()
+    begun, ended = threading.Event(), threading.Event()
+
+    def hold(_db: object) -> None:
+        begun.set()
+        eventually(until or ended.is_set, timeout=30)
+
+    def holder() -> None:
+        with Log() as busy:
+            busy.write(hold)
+
+    thread = threading.Thread(target=holder)
+    thread.start()
+    begun.wait(10)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+MANY = """
+import pytest
+@pytest.mark.parametrize("n", range(600))
+def test_n(n): assert 0
+def test_last(): open("done", "w").close()
+"""
+
+
+def test_a_log_that_is_busy_holds_up_no_test_and_loses_no_row(pytest_in: Way, log: Log, api: Path) -> None:
+    """More is told meanwhile than the kernel takes for who does not listen."""
+    with locked(log, until=(api / "done").exists):
+        done = pytest_in("-q", "--tb=no", "-p", "no:cacheprovider", "--no-summary", test_a=MANY)
+    assert (done.code, "waitbus:" in done.out + done.err) == (1, False)
+    *tests, session = told(log)
+    assert counts(session) == {"passed": 1, "failed": 600}
+    assert [test["nodeid"] for test in tests] == [f"test_a.py::test_n[{n}]" for n in range(600)]
+
+
+def test_a_log_that_is_locked_when_pytest_ends_has_its_rows_later(api: Path, log: Log) -> None:
+    """Nobody is held up by that, and nothing is lost that there would be to complain of."""
+    write(api, test_a=PASS + FAIL)
+    with locked(log):
+        done = run([PYTHON, "-m", "pytest", "--waitbus"], cwd=api)
+    assert (done.code, "waitbus:" in done.out + done.err) == (1, False)
+    eventually(lambda: len(told(log)) == 2)
+
+
+def test_what_a_locked_log_did_not_take_is_written_though_nothing_else_comes(
+    bare: str, api: Path, spawn: Callable[..., Any], log: Log
+) -> None:
+    os.mkfifo(api / "fifo")
+    write(api, test_a=WAITS)
+    with locked(log):
+        child = spawn("run", "--", bare, "-m", "pytest", "-s", "-p", "no:cacheprovider", cwd=api)
+        read_until(child.stdout, "waiting", timeout=20)
+    (row,) = eventually(lambda: told(log))
+    assert row["nodeid"] == "test_a.py::test_bad"
+    (api / "fifo").write_text("")
+    assert child.wait(timeout=20) == 1
+    assert child.stderr.read() == ""
+    types = [row["event_type"] for row in (frame_of_row(row, log.tag).to_dict() for row in all_rows(log))]
+    assert types == ["process_started", "pytest_test", "pytest_session", "process_exited"]
+
+
+def test_a_child_that_goes_on_as_if_it_were_pytest_tells_nothing(pytest_in: Way, log: Log) -> None:
+    fork = "import os\ndef test_fork():\n os.fork()\n assert 0\n"
+    done = pytest_in("-p", "no:cacheprovider", test_a=fork + PASS)
+    assert (done.code, "waitbus:" in done.out + done.err) == (1, False)
+    assert [row["event_type"] for row in told(log)] == ["pytest_test", "pytest_session"]
+    assert counts(told(log)[-1]) == {"passed": 1, "failed": 1}
+
+
+TWICE = """
+import pytest
+@pytest.fixture
+def both():
+    yield
+    raise ValueError
+@pytest.fixture
+def broken(both): raise ValueError
+def test_x(broken): pass
+"""
+
+
+def test_a_test_that_fails_twice_has_two_rows(pytest_in: Way, log: Log) -> None:
+    pytest_in("-p", "no:cacheprovider", test_a=TWICE)
+    *tests, session = told(log)
+    assert [test["nodeid"] for test in tests] == ["test_a.py::test_x"] * 2
+    assert (session["errors"], session["first_failures"]) == (2, ["test_a.py::test_x"])
 
 
 def test_a_writer_that_cannot_start_is_one_line(api: Path) -> None:
     write(api, test_a=PASS, conftest="")
     (api / "early.py").write_text("import sys\nsys.executable = '/no/such/python'\n")
     done = run([PYTHON, "-m", "pytest", "-p", "early", "--waitbus"], cwd=api, env={"PYTHONPATH": str(api)})
-    assert (done.code, (done.out + done.err).count("waitbus: this session is not in the log: ")) == (0, 1)
+    assert (done.code, (done.out + done.err).count("waitbus: this session is not wholly in the log: ")) == (0, 1)
 
 
 # -- below `waitbus run` -----------------------------------------------------------------------------------------------
@@ -474,6 +617,34 @@ def test_what_takes_the_way_away_only_takes_the_rows(bare: str, api: Path, log: 
     assert told(log) == []
 
 
+INSIDE = """
+import os, pytest, subprocess, sys
+def test_bad(): assert 0
+def test_child(tmp_path):
+    (tmp_path / "test_b.py").write_text("def test_inner(): assert 0")
+    del os.environ["WAITBUS_PYTEST"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 1
+def test_same_process(tmp_path):
+    (tmp_path / "test_c.py").write_text("def test_inner(): assert 0")
+    assert pytest.main(["-p", "no:cacheprovider", "-p", "no:terminal", str(tmp_path)]) == 1
+"""
+
+
+def test_sessions_inside_of_a_session_are_part_of_it(bare: str, api: Path, log: Log) -> None:
+    """Also where a test has cleared the environment of what says so."""
+    write(api, test_a=INSIDE)
+    done = below(bare, api, "$PY -m pytest -p no:cacheprovider; $PY -m pytest -p no:cacheprovider -k bad")
+    rows = [(row["event_type"], row.get("nodeid"), counts(row)) for row in told(log)]
+    bad: Any = ("pytest_test", "test_a.py::test_bad", {})
+    assert rows == [
+        bad,
+        ("pytest_session", None, {"failed": 1, "passed": 2}),
+        bad,
+        ("pytest_session", None, {"failed": 1}),
+    ], done
+
+
 def test_it_can_be_turned_off_for_all_of_it(bare: str, api: Path, log: Log) -> None:
     write(api, test_a=PASS)
     done = below(bare, api, "echo $PYTHONPATH$TOX_OVERRIDE.; $PY -m pytest -q", WAITBUS_PYTEST="0")
@@ -556,8 +727,43 @@ def test_the_wheel_is_the_plugin_and_nothing_else(home: Path) -> None:
     folder, listener = pytest_place.make(home / "relays")
     with listener, zipfile.ZipFile(folder / pytest_place.WHEEL) as wheel:
         assert wheel.read(f"{pytest_place.MODULE}.py") == Path(pytest_plugin.__file__).read_bytes()
-        assert len(wheel.namelist()) == 3
+        info = f"{pytest_place.MODULE}-1.dist-info"
+        others = [f"{pytest_place.ENTRY}.py", f"{info}/METADATA", f"{info}/entry_points.txt", f"{info}/RECORD"]
+        assert sorted(wheel.namelist()) == sorted([f"{pytest_place.MODULE}.py", *others])
+        assert {one.compress_type for one in wheel.infolist()} == {zipfile.ZIP_STORED}
     pytest_place.remove(folder)
+
+
+@pytest.mark.parametrize(("python", "has_version_tuple", "tells"), [((2, 7), False, False), ((3, 6), True, False),
+    ((3, 7), False, False), ((3, 7), True, True)])  # fmt: skip
+def test_what_is_too_old_for_the_plugin_gets_nothing(
+    monkeypatch: pytest.MonkeyPatch, python: tuple[int, int], has_version_tuple: bool, tells: bool
+) -> None:
+    """An old pytest loads what it finds, too: there must be nothing in it that it could not read."""
+    old = types.ModuleType("pytest")
+    if has_version_tuple:
+        old.version_tuple = (7, 0, 0)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pytest", old)
+    monkeypatch.setitem(sys.modules, pytest_place.MODULE, pytest_plugin)
+    monkeypatch.setattr(sys, "version_info", python)
+    found: dict[str, Any] = {}
+    exec(compile(pytest_place.ENTRY_SOURCE, "entry", "exec", dont_inherit=True), found)
+    assert ("pytest_load_initial_conftests" in found) is tells
+
+
+@pytest.mark.parametrize("version", ["pytest==7.0.1", "pytest==8.0.2", "pytest==6.2.5"])
+def test_older_versions_of_pytest(tmp_path_factory: pytest.TempPathFactory, api: Path, log: Log, version: str) -> None:
+    """7 is the oldest that is told of; those before it run as if we were not there."""
+    python = str(environment(tmp_path_factory, version.replace("==", "-"), version) / "python")
+    write(api, test_a=EVERY_OUTCOME)
+    alone = run([python, "-m", "pytest", "-p", "no:cacheprovider", "--tb=no"], cwd=api, timeout=60)
+    done = below(python, api, "$PY -m pytest -p no:cacheprovider --tb=no")
+    assert (done.code, done.err) == (alone.code, "")
+    ours = [line for line in done.out.splitlines() if not re.search(r" in |^plugins: waitbus_relay-1$", line)]
+    assert ours == [line for line in alone.out.splitlines() if " in " not in line]
+    sessions = [counts(row) for row in told(log) if row["event_type"] == "pytest_session"]
+    expected = {"passed": 2, "failed": 2, "skipped": 1, "xfailed": 1, "xpassed": 1, "errors": 2}
+    assert sessions == ([] if version.startswith("pytest==6") else [expected])
 
 
 def test_both_sides_use_the_same_words() -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
 from waitbus.cli.options import option
-from waitbus.errors import WaitbusError
-from waitbus.producer import emit, emit_all
+from waitbus.errors import LogBusy, WaitbusError
 from waitbus.sources import child as children
 from waitbus.sources import pidfd, process
+from waitbus.sources.kept import AGAIN, Kept
 from waitbus.sources.pytest_relay import open_relay
 from waitbus.store import shared
+from waitbus.store.log import BUSY_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +85,7 @@ def _relay(diary: _Diary) -> Iterator[Relay | None]:
         try:
             relay = open_relay(os.environ)
         except (OSError, WaitbusError) as error:
-            output.warn(f"what pytest does below {diary.name} is not told: {error}")
+            diary.untold = f"what pytest does below {diary.name} is not told: {error}"
     try:
         yield relay
     finally:
@@ -99,6 +100,8 @@ class _Diary:
         self.name = name or process.default_name(command)
         self.command = command
         self.lost = False
+        self.untold = ""
+        self.kept = Kept()
         own = os.getpid()
         self.run = pidfd.Process(own, pidfd.start_time(own) or 0)
         self.try_to(self._rehearse)
@@ -116,14 +119,27 @@ class _Diary:
 
     def started(self, pid: int) -> None:
         self.subject = self._subject(pid)
-        self.try_to(lambda: emit(process.started(self.subject)))
+        self.write([process.started(self.subject)])
+        if self.untold and not self.lost:  # else it has one cause with what was said
+            output.warn(self.untold)
 
     def exited(self, status: int, duration_s: float) -> None:
-        self.try_to(lambda: emit(process.exited(self.subject, status, duration_s)))
+        self.try_to(lambda: self.kept.write([process.exited(self.subject, status, duration_s)], patience=BUSY_TIMEOUT))
 
-    def sessions(self, hear: Callable[[], list[EventInsert]]) -> None:
-        """Write what pytest sessions below the command have told."""
-        self.try_to(lambda: emit_all(rows) if (rows := hear()) else None)
+    def sessions(self, hear: Callable[[], list[EventInsert]]) -> float | None:
+        """Write what pytest sessions below the command have told; the s after which it is to be tried again."""
+        rows: list[EventInsert] = []
+        self.try_to(lambda: rows.extend(hear()))
+        self.write(rows)
+        return AGAIN if self.kept else None
+
+    def write(self, rows: list[EventInsert]) -> None:
+        """Write without holding up anybody: what a locked log does not take is written later, at the latest with the end."""
+        self.try_to(lambda: self._offer(rows))
+
+    def _offer(self, rows: list[EventInsert]) -> None:
+        with suppress(LogBusy):
+            self.kept.write(rows)
 
     def try_to(self, act: Callable[[], object]) -> None:
         # A boundary like that of a supervisor: no fault of ours may keep the command from running or cost its exit code.

@@ -10,7 +10,7 @@ from waitbus.cli.options import argument, json_option, option
 from waitbus.errors import EXIT_UNAVAILABLE
 from waitbus.ops.source_facts import example_frame, facts
 from waitbus.ops.sources_page import RULES, toml_value, wait_lines
-from waitbus.render import clip, line, neutral
+from waitbus.render import json_line, line, neutral
 from waitbus.sources import index, known_sources, refusal
 
 if TYPE_CHECKING:
@@ -137,10 +137,11 @@ def _page(spec: SourceSpec) -> Iterator[str]:
     yield from _rows_of("event types", [(one["name"], RULES[one["progress"]]) for one in found["event_types"]])
     yield from _rows_of("fields", [(one["name"], f"{one['type']}: {one['about']}") for one in found["fields"]])
     yield from _rows_of("words", [(key, " ".join(words)) for key, words in found["vocabulary"].items()])
-    yield from _rows_of("identity", [(spec.natural_key, "")])
+    yield from _rows_of("identity", [(spec.natural_key or "random: no two of its events are one", "")])
     yield from _rows_of(f"settings, [sources.{spec.name}]", [_setting(one) for one in found["settings"]])
     frame = example_frame(spec)
-    yield from _rows_of("example", [(clip(line(frame), 400), "")] if frame else [])
+    if frame is not None:
+        yield from _rows_of("example", [(line(frame), ""), (json_line(found["example"]), "")])
     yield from _rows_of("to wait for it", [(text, "") for text in wait_lines(spec)])
 
 

@@ -35,7 +35,7 @@ def check(spec: SourceSpec) -> list[Check]:
     checks: list[Check] = []
     try:
         table = load().sources.get(spec.name, {})
-        settings = loading.settings_of(spec, {**table, "enabled": True})
+        settings = loading.settings_of(spec, table)
         where = f"as [sources.{spec.name}] says" if table else "all at their defaults"
         checks.append(Check("settings", True, where))
         source = loading.make(spec, settings)

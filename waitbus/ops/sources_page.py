@@ -46,7 +46,7 @@ def _section(spec: SourceSpec) -> Iterator[str]:
     columns = {key: words for key, words in found["vocabulary"].items() if key not in spec.fields}
     for key, words in columns.items():
         yield f"`{key}` is one of {_words(words)}.\n"
-    yield f"{_runs(spec)} Its delivery id is `{spec.natural_key}`.\n"
+    yield f"{_runs(spec)} {_identity(spec)}\n"
     if found["settings"]:
         yield from _table(
             (f"setting of `[sources.{spec.name}]`", "default", "what it does"), map(_setting, found["settings"])
@@ -70,6 +70,12 @@ def _runs(spec: SourceSpec) -> str:
     where += [f"`waitbus source run {spec.name}`"] if spec.implementation else []
     where += ["a wait itself, while it waits"] if spec.embeddable else []
     return f"It is run by {', or '.join(where)}."
+
+
+def _identity(spec: SourceSpec) -> str:
+    if not spec.natural_key:
+        return "Its delivery ids are random: no two of its events are one."
+    return f"Its delivery id is `{spec.natural_key}`."
 
 
 def _example(spec: SourceSpec, found: dict[str, Any]) -> Iterator[str]:

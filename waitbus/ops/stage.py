@@ -191,7 +191,7 @@ def _short_folder() -> str | None:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    foreign = ("WAITBUS_", "LISTEN_", "NOTIFY_SOCKET", "_WAITBUS")
+    foreign = ("WAITBUS_", "LISTEN_", "NOTIFY_SOCKET", "_WAITBUS", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     places = {"STATE": "state", "RUNTIME": "run", "CONFIG": "config"}
     kept |= {f"WAITBUS_{name}_DIR": str(folder / place) for name, place in places.items()}

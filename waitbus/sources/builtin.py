@@ -65,7 +65,6 @@ BUILT_IN = (
             "fields": {"action": "completed", "html_url": "https://github.com/octo/hello/actions/runs/77"},
         },
         matches=("conclusion=failure", "event_type=workflow_run", "head_branch=main"),
-        embeddable=True,
     ),
     SourceSpec(
         name="alertmanager",
@@ -110,7 +109,8 @@ BUILT_IN = (
             "outcome": "pytest_test: what became of it",
             "duration_ms": "ms",
         },
-        natural_key="pytest:<session>[:<nodeid>:<outcome>]",
+        types=dict.fromkeys(("skipped", "errors", "xfailed", "xpassed"), "integer"),
+        natural_key="pytest:<session>[:<nodeid>:<outcome>[:<n>]]",
         vocabulary={
             "status": ("completed",),
             "conclusion": ("success", "failure", "cancelled", "skipped", "neutral"),
@@ -119,10 +119,12 @@ BUILT_IN = (
         example={
             "event_type": "pytest_session",
             "repo": "api",
+            "delivery_id": "pytest:91f0c2ab37d5e864",
             "status": "completed",
             "conclusion": "failure",
             "workflow_name": "api",
             "fields": {
+                "session": "91f0c2ab37d5e864",
                 "passed": 212,
                 "failed": 3,
                 "exit_status": 1,
@@ -155,6 +157,7 @@ BUILT_IN = (
             "compose_service": "service of compose",
             "skipped": "exec_* events of the container before this one that were too many to be written",
         },
+        types={"skipped": "integer"},
         natural_key="docker:<container id>:<action>:<engine time, ns>",
         vocabulary={
             "action": (
@@ -175,12 +178,13 @@ BUILT_IN = (
         },
         example={
             "event_type": "docker_container",
+            "delivery_id": "docker:4f66ad9a0b2e8c1d7f3a5b6c9e0d1f2a3b4c5d6e7f8091a2b3c4d5e6f7081920:die:1764000000123456789",
             "status": "completed",
             "conclusion": "failure",
             "workflow_name": "shop-db-1",
             "fields": {
                 "name": "shop-db-1",
-                "container_id": "4f66ad9a0b2e",
+                "container_id": "4f66ad9a0b2e8c1d7f3a5b6c9e0d1f2a3b4c5d6e7f8091a2b3c4d5e6f7081920",
                 "image": "postgres:16",
                 "action": "die",
                 "exit_code": 137,
@@ -220,6 +224,7 @@ BUILT_IN = (
         },
         example={
             "event_type": "fs_change",
+            "delivery_id": "fs:/home/me/src/app/models.py:is:524301:5120:1764000000000000000",
             "status": "completed",
             "workflow_name": "models.py",
             "fields": {
@@ -258,7 +263,7 @@ BUILT_IN = (
         vocabulary={"status": ("in_progress", "completed"), "conclusion": ("success", "failure")},
         example={
             "event_type": "process_exited",
-            "delivery_id": "process:5f0c7f0e-93a1-4c2b-8a55-0d4f6c1b2a39:4242:884411:exited",
+            "delivery_id": "process:5f0c7f0e:4242:884411:exited",
             "status": "completed",
             "conclusion": "failure",
             "workflow_name": "build",
@@ -330,6 +335,7 @@ BUILT_IN = (
         fields={"name": "the source", "reason": "why, in a sentence", "pid": "the process that runs it"},
         example={
             "event_type": "source_down",
+            "delivery_id": "019ab697e800-1092-5f0c7f0e93a1-7",
             "fields": {"name": "docker", "reason": "the socket refuses", "pid": 4242},
         },
         matches=("event_type=source_down", "name=docker", "event_type=source_up"),

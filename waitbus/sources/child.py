@@ -66,13 +66,17 @@ def spawn(
         raise
 
 
-def wait(child: Child, hear: Callable[[], object] | None = None) -> int:
-    """The wait status of the child when it has ended; hands on what is sent to us meanwhile. `hear` is called at each SIGIO."""
+def wait(child: Child, hear: Callable[[], float | None] | None = None) -> int:
+    """The wait status of the child when it has ended; hands on what is sent to us meanwhile.
+
+    `hear` is called at each SIGIO, and again after the s that it answers.
+    """
     watched = child.held | {signal.SIGCHLD, *([signal.SIGIO] if hear else [])}
+    again: float | None = None
     while True:
-        number, sender, from_kernel = _next_signal(watched)
+        number, sender, from_kernel = _next_signal(watched, again)
         if hear and number == signal.SIGIO:
-            hear()
+            again = hear()
         elif number == signal.SIGCHLD:
             ended, status = os.waitpid(child.pid, os.WNOHANG)
             if ended:
@@ -113,14 +117,19 @@ def environment() -> dict[str, str]:
     return environment
 
 
-def _next_signal(watched: frozenset[signal.Signals]) -> tuple[signal.Signals, int, bool]:
-    """The next one of the blocked signals: (number, pid of the sender, whether the kernel itself sent it)."""
+def _next_signal(watched: frozenset[signal.Signals], within: float | None = None) -> tuple[signal.Signals, int, bool]:
+    """The next one of the blocked signals: (number, pid of the sender, whether the kernel itself sent it).
+
+    If none comes `within` so many s it is as if SIGIO had.
+    """
     if (
         sys.platform == "darwin"
     ):  # has no sigwaitinfo; never run. The terminal's signals are those nobody sends by hand.
         number = signal.Signals(signal.sigwait(watched))
         return number, 0, number in (signal.SIGINT, signal.SIGQUIT)
-    info = signal.sigwaitinfo(watched)
+    info = signal.sigwaitinfo(watched) if within is None else signal.sigtimedwait(watched, within)
+    if info is None:
+        return signal.SIGIO, 0, True
     return signal.Signals(info.si_signo), info.si_pid, info.si_code == FROM_THE_KERNEL
 
 

@@ -74,6 +74,17 @@ class DockerSource:
             self._failure = error.message
             raise
 
+    async def probe(self) -> str:
+        """Which engine answers.
+
+        Raises:
+          ServiceMissing, ConfigError: as `run`.
+        """
+        endpoint = await trio.to_thread.run_sync(find, self._settings.host)
+        async with engine(endpoint) as called:
+            await called.ping()
+        return f"the engine at {endpoint} answers"
+
     async def _hear(self, bus: Emitter, task_status: trio.TaskStatus[None]) -> None:
         behind = await self._find_place()
         endpoint = await trio.to_thread.run_sync(self._endpoint)

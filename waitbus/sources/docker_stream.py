@@ -92,10 +92,14 @@ class Engine:
     async def answers(self) -> bool:
         """Whether it answers within 5 s."""
         try:
-            await self._body("/_ping")
+            await self.ping()
         except ServiceMissing:
             return False
         return True
+
+    async def ping(self) -> None:
+        """Have it answer, within 5 s."""
+        await self._body("/_ping")
 
     async def _body(self, path: str, params: dict[str, str] | None = None) -> bytes:
         body = bytearray()

@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from waitbus.config import Seconds
-from waitbus.errors import ConfigError, InvalidValue, WaitbusError
+from waitbus.errors import ConfigError, InvalidValue, ServiceMissing, WaitbusError
 from waitbus.event_checks import shown
 from waitbus.sources.contract import SourceSettings
 from waitbus.sources.fs_globs import Globs
@@ -112,7 +112,7 @@ class FsSource:
     async def run(self, bus: Emitter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         places = await trio.to_thread.run_sync(self.settings.places)
         if not places:
-            raise ConfigError("the fs source has no roots", hint='write roots = ["/home/me/src"] below [sources.fs]')
+            raise _no_roots()
         roots = _Roots(bus, places)
         try:
             async with trio.open_nursery() as nursery:
@@ -121,6 +121,23 @@ class FsSource:
                 task_status.started()
         except BaseExceptionGroup as group:
             raise _only(group) from None
+
+    async def probe(self) -> str:
+        """Whether the roots are there. Without any it is no source for a daemon, and good for waits, which name theirs.
+
+        Raises:
+          ConfigError: it is switched on without any.
+          ServiceMissing: one of them is not there.
+        """
+        places = await trio.to_thread.run_sync(self.settings.places)
+        if not places and self.settings.enabled:
+            raise _no_roots()
+        for place in places:
+            if not await trio.to_thread.run_sync(os.path.isdir, place):
+                raise ServiceMissing(
+                    f"{place} is no folder", hint="make it, or take it out of roots; a daemon waits for it to come"
+                )
+        return f"{', '.join(places)}: there" if places else "no roots are set; a wait watches the folder that it names"
 
     async def _watch(
         self, place: str, bus: Emitter, roots: _Roots, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -145,6 +162,10 @@ class FsSource:
             # To give thousands of watches back takes the kernel a while, which nobody has to wait for.
             with trio.move_on_after(CLOSE, shield=True):
                 await trio.to_thread.run_sync(watch.close, abandon_on_cancel=True)
+
+
+def _no_roots() -> ConfigError:
+    return ConfigError("the fs source has no roots", hint='write roots = ["/home/me/src"] below [sources.fs]')
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,14 +1,18 @@
 """JUnit XML, as pytest and most test runners write it, as rows: one for each suite, and one for each test of it that failed.
 
 There is no standard; the elements are those of https://github.com/testmoapp/junitxml. Counts are counted, since the attributes
-that say them are often wrong. The file is anybody's: expat reads it in one pass, a document type (without which there are no
-entities) is refused, and so is what is too large, too deep or too much.
+that say them are often wrong; only of a suite without any test they are believed, where they say that something failed. Some
+runners (those of Node and Bun) have tests outside of all suites.
+
+The file is anybody's: expat reads it in one pass, a document type (without which there are no entities) is refused, and so is
+what is too large, too deep or too much.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -18,13 +22,16 @@ import attrs
 
 from waitbus.errors import InvalidValue
 from waitbus.events import OWNER_MAX, RECEIVED_AT_MIN, EventInsert
-from waitbus.sources.pytest_rows import COUNTS, FAILURES_MAX, OUTCOMES, TEXT_MAX, key_of_test
+from waitbus.sources.pytest_rows import COUNTS, FAILURES_MAX, OUTCOMES, TEXT_MAX, key_of_test, nth_key
 
 FILE_MAX = 64 * 1024 * 1024
 DEPTH_MAX, TESTS_MAX, ROWS_MAX = 64, 1_000_000, 100_000
 
 SECONDS = re.compile(r"[0-9][0-9,]{0,11}(?:\.[0-9]{0,9})?")
 """Some write thousands with a comma."""
+SUITES = ("testsuites", "testsuite")
+NOT_RUN = ("notrun", "disabled", "skipped")
+"""What GoogleTest and CTest say in the attribute `status` of a test that they left out."""
 
 
 @attrs.define
@@ -38,7 +45,15 @@ class _Suite:
     tests: int = 0
     wraps: bool = False
     """Whether there are suites inside."""
+    says_bad: bool = False
+    """Whether its attributes say that something failed."""
     digest: hashlib._Hash = attrs.field(factory=hashlib.sha256)
+
+    @property
+    def conclusion(self) -> str:
+        if self.bad or (self.says_bad and not self.tests):
+            return "failure"
+        return "success" if self.tests else "neutral"
 
 
 def rows(data: bytes, *, what: str, source: str = "pytest", owner: str = "local", repo: str = "") -> list[EventInsert]:
@@ -67,11 +82,12 @@ def _rows(suite: _Suite, source: str, owner: str, repo: str) -> Iterator[EventIn
         "status": "completed",
     }
     at = _received_at(suite)
+    told = Counter[str]()
     for nodeid, outcome, seconds in suite.bad:
         yield EventInsert(
             **common,
             event_type="pytest_test",
-            delivery_id=key_of_test(session, nodeid, outcome),
+            delivery_id=nth_key(key_of_test(session, nodeid, outcome), told),
             conclusion=OUTCOMES[outcome],
             received_at=at,
             fields={
@@ -86,7 +102,7 @@ def _rows(suite: _Suite, source: str, owner: str, repo: str) -> Iterator[EventIn
         **common,
         event_type="pytest_session",
         delivery_id=f"pytest:{session}",
-        conclusion="failure" if suite.bad else "success" if suite.tests else "neutral",
+        conclusion=suite.conclusion,
         received_at=at,
         fields={
             **suite.counts,
@@ -128,7 +144,9 @@ class _Reader:
         parser.EndElementHandler = self._end
         try:
             parser.Parse(data, True)
-        except expat.ExpatError as error:
+        except InvalidValue:
+            raise
+        except (expat.ExpatError, LookupError, ValueError) as error:  # the last two: an encoding that nobody knows
             hint = "JUnit XML is what `pytest --junit-xml=FILE` writes"
             raise InvalidValue(f"{self.what} is not XML: {error}", hint=hint) from None
         return self.suites
@@ -143,18 +161,19 @@ class _Reader:
         self.depth += 1
         if self.depth > DEPTH_MAX:
             raise InvalidValue(f"{self.what} is nested too deeply", hint=f"{DEPTH_MAX} elements are read")
-        if self.depth == 1 and tag not in ("testsuites", "testsuite"):
+        if self.depth == 1 and tag not in SUITES:
             raise InvalidValue(
                 f"{self.what} begins with <{tag[:60]}>, not with <testsuites>",
                 hint="JUnit XML is what `pytest --junit-xml=FILE` writes",
             )
-        if tag == "testsuite":
+        if tag in SUITES:
             if self.open:
                 self.open[-1].wraps = True
-            self.open.append(_Suite(attributes.get("name", ""), attributes.get("timestamp", "")))
-        elif tag == "testcase" and self.open:
+            self.open.append(_suite(attributes))
+        elif tag == "testcase":
             self._count_test()
-            self.test, self.outcome = (_nodeid(attributes), _seconds(attributes.get("time"))), "passed"
+            self.test = _nodeid(attributes), _seconds(attributes.get("time"))
+            self.outcome = "skipped" if attributes.get("status") in NOT_RUN else "passed"
         elif self.test is not None:
             self.outcome = _outcome(tag, attributes, self.outcome)
 
@@ -168,10 +187,10 @@ class _Reader:
         if tag == "testcase" and self.test is not None:
             self._close_test(*self.test)
             self.test = None
-        elif tag == "testsuite" and self.open:
+        elif tag in SUITES:
             suite = self.open.pop()
             suite.digest.update(f"{suite.name}\n{suite.began}".encode())
-            if suite.tests or not suite.wraps:
+            if suite.tests or (not suite.wraps and (tag == "testsuite" or suite.says_bad)):
                 self.suites.append(suite)
 
     def _close_test(self, nodeid: str, seconds: float | None) -> None:
@@ -184,17 +203,19 @@ class _Reader:
             suite.bad.append((nodeid, self.outcome, seconds))
 
 
+def _suite(attributes: dict[str, str]) -> _Suite:
+    bad = any(attributes.get(key, "").strip().lstrip("0").isdigit() for key in ("failures", "errors"))
+    return _Suite(attributes.get("name", ""), attributes.get("timestamp", ""), says_bad=bad)
+
+
 def _nodeid(attributes: dict[str, str]) -> str:
     """`tests/test_a.py::TestB::test_c` where the file is said; what stands before the test's name otherwise."""
     get: Callable[[str, str], str] = attributes.get
     name, place, file = get("name", ""), get("classname", ""), get("file", "")
-    if file:
-        module = file.removesuffix(".py").replace("/", ".")
-        inner = place.removeprefix(module).strip(".").replace(".", "::") if place.startswith(module) else ""
-        parts = [file, inner, name]
-    else:
-        parts = [place, name]
-    return "::".join(part for part in parts if part)[:TEXT_MAX] or "?"
+    module = file.removesuffix(".py").replace("/", ".")
+    if file.endswith(".py") and f"{place}.".startswith(f"{module}."):
+        place = place[len(module) + 1 :].replace(".", "::")
+    return "::".join(part for part in (file, place, name) if part)[:TEXT_MAX] or "?"
 
 
 def _outcome(tag: str, attributes: dict[str, str], before: str) -> str:

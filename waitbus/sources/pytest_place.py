@@ -16,6 +16,16 @@ from waitbus.paths import own_directory, state_dir
 
 MODULE = "waitbus_relay"
 """The plugin's name where it is a copy; `pytest_plugin` knows itself by it."""
+ENTRY = "waitbus_entry"
+"""The module that pytest loads. Any Python can read it, 2.7 too; where one of both is too old for the plugin it does nothing."""
+ENTRY_SOURCE = f"""\
+import sys
+
+import pytest
+
+if sys.version_info >= (3, 7) and hasattr(pytest, "version_tuple"):
+    from {MODULE} import pytest_addoption, pytest_load_initial_conftests
+"""
 WHEEL = f"{MODULE}-1-py3-none-any.whl"
 """Of this form pip knows a wheel (PEP 427)."""
 SOCKET = "s"
@@ -61,23 +71,30 @@ def remove(folder: Path) -> None:
 
 def _wheel(base: Path) -> Path:
     """The wheel of this version's plugin, made when first needed."""
-    source = Path(waitbus.__file__).with_name("pytest_plugin.py").read_bytes()
-    path = base / f"{crc32(source):08x}.whl"
+    plugin, entry = Path(waitbus.__file__).with_name("pytest_plugin.py").read_bytes(), ENTRY_SOURCE.encode()
+    path = base / f"{crc32(plugin + entry):08x}.whl"
     if not path.exists():
-        whole.write(path, _zipped(source))
+        whole.write(path, _zipped(plugin, entry))
     return path
 
 
-def _zipped(source: bytes) -> bytes:
+def _zipped(plugin: bytes, entry: bytes) -> bytes:
     import io
     import zipfile
 
     info = f"{MODULE}-1.dist-info"
+    files = {
+        f"{MODULE}.py": plugin,
+        f"{ENTRY}.py": entry,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {MODULE}\nVersion: 1\n".encode(),
+        f"{info}/entry_points.txt": f"[pytest11]\nwaitbus = {ENTRY}\n".encode(),
+    }
+    # Without a RECORD pytest 4 ends with an error.
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]).encode()
     made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(f"{MODULE}.py", source)
-        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {MODULE}\nVersion: 1\n")
-        file.writestr(f"{info}/entry_points.txt", f"[pytest11]\nwaitbus = {MODULE}\n")
+    with zipfile.ZipFile(made, "w") as file:  # not compressed: there are Pythons without zlib
+        for name, data in files.items():
+            file.writestr(name, data)
     return made.getvalue()
 
 

@@ -126,13 +126,22 @@ class Relay:
                 return
             try:
                 peer = peer_of(connection)
-                if peer.uid != os.geteuid() or len(self._told) >= CONNECTIONS_MAX:
+                if peer.uid != os.geteuid() or len(self._told) >= CONNECTIONS_MAX or self._is_inside(peer.pid):
                     raise OSError("not to be heard")
                 _by_signal(connection)
             except OSError:
                 connection.close()
             else:
                 self._told.append(_Told(connection, peer.pid))
+
+    def _is_inside(self, pid: int | None) -> bool:
+        """Whether a session that goes on has started this one: then it is a test of that one, whatever its environment says."""
+        sessions = {told.peer for told in self._told if told.open and not told.session.is_over}
+        while pid is not None and pid > 1:
+            if pid in sessions:
+                return True
+            pid = pidfd.parent(pid)
+        return False
 
     def _read(self, told: _Told) -> list[EventInsert]:
         rows: list[EventInsert] = []

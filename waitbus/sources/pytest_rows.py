@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,7 @@ class Session:
     _about: dict[str, Any] = attrs.field(factory=dict)
     _counts: dict[str, int] = attrs.field(factory=dict)
     _failures: list[str] = attrs.field(factory=list)
+    _told: Counter[str] = attrs.field(factory=Counter)
     _ending: Mapping[str, Any] | None = None
     _over: bool = False
 
@@ -130,12 +132,12 @@ class Session:
         self._count(message)
         if OUTCOMES[outcome] == "failure" and len(self._failures) < FAILURES_MAX:
             self._failures.append(nodeid)
-        digest = _text(message.get("digest"), 16)
+        key = key_of_test(self._key, nodeid + _text(message.get("digest"), 16), outcome)
         return EventInsert(
             source="pytest",
             event_type="pytest_test",
             repo=self._about["name"],
-            delivery_id=key_of_test(self._key, nodeid + digest, outcome),
+            delivery_id=nth_key(key, self._told),
             status="completed",
             conclusion=OUTCOMES[outcome],
             workflow_name=self._about["name"],
@@ -189,6 +191,12 @@ def key_of_test(session: str, nodeid: str, outcome: str) -> str:
 
     digest = hashlib.sha256(nodeid.encode("utf-8", "backslashreplace")).hexdigest()[:32]
     return f"pytest:{session}:{nodeid[:40]}~{digest}:{outcome}"
+
+
+def nth_key(key: str, told: Counter[str]) -> str:
+    """The key of a test's row, numbered from the second one on: it may fail in set-up and tear-down, or in several subtests."""
+    told[key] += 1
+    return key if told[key] == 1 else f"{key}:{told[key]}"
 
 
 def _object(line: bytes) -> dict[str, Any]:

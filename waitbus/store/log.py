@@ -57,7 +57,8 @@ class Log:
         self.bells = os.path.join(self.path.parent, "bells")
         """The folder of doorbells beside this log."""
         self._name = os.fspath(self.path)
-        self._busy_timeout = busy_timeout
+        self.busy_timeout = busy_timeout
+        """s that a use waits where another process has the write lock; may be changed."""
         self._synchronous = synchronous
         self._lock = threading.RLock()  # which knows its owner; no use is ever inside of another
         self._is_used_here: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
@@ -259,7 +260,7 @@ class Log:
             self._lock.release()
 
     def _wait_for_thread(self) -> None:
-        if not self._lock.acquire(timeout=max(self._busy_timeout, 0.001)):
+        if not self._lock.acquire(timeout=max(self.busy_timeout, 0.001)):
             raise LogBusy(
                 f"another thread is still busy with the log {self.path}", hint="try again, or use a Log of its own"
             )
@@ -275,7 +276,7 @@ class Log:
 
     def _again(self, work: Callable[[sqlite3.Connection], T], failed: Exception | None) -> T:
         """The attempts after the first one; `failed` is what that one raised, None where the file was replaced meanwhile."""
-        deadline, pause, anew = time.monotonic() + self._busy_timeout, _PAUSE, 0
+        deadline, pause, anew = time.monotonic() + self.busy_timeout, _PAUSE, 0
         while True:
             if failed is not None and primary(failed) == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
                 time.sleep(pause)
