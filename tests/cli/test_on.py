@@ -242,6 +242,18 @@ def test_a_loop_runs_it_for_each_in_order(call: Call) -> None:
     assert (result.code, result.out.split()) == (124, ["n0", "n1", "n2", "n3", "n4"])
 
 
+def test_a_loop_with_debounce_runs_it_once_for_a_burst(call: Call) -> None:
+    """With the last event of it; a burst that is going on when time is up is run for, too."""
+    for number in range(5):
+        tell(fields={"name": f"n{number}"})
+    words = ("sh", "-c", 'grep -o "n[0-9]" $WAITBUS_EVENT_FILE | head -1')
+    for debounce, timeout in (("50ms", "2s"), ("1h", "100ms")):
+        result = call("on", "deploy_finished", "--debounce", debounce, *PAST, "--timeout", timeout, "--", *words)
+        assert (result.code, result.out.split()) == (0, ["n4"])
+    result = call("on", "deploy_finished", "--loop", "--debounce", "50ms", *PAST, "--timeout", "300ms", "--", *words)
+    assert (result.code, result.out.split()) == (124, ["n4"])
+
+
 WRONG = [
     (("deploy",), "no command to run is given", "write it last: waitbus on [OPTIONS] [TYPE]... -- COMMAND [ARG]..."),
     (("deploy", "--"), "no command to run is given", "write it last: waitbus on [OPTIONS] [TYPE]... -- COMMAND [ARG]..."),

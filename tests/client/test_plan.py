@@ -458,3 +458,41 @@ def test_what_is_heard_aside_and_not_taken_is_bounded() -> None:
     plan = Plan.of(predicate("source=docker"), aside=ASIDE)
     feed(plan, *map(down, range(1, 1000)))
     assert [frame.seq for frame in plan.take_aside()] == list(range(1000 - 64, 1000))
+
+
+# -- a burst -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_burst_is_decided_by_its_last_event_once_it_is_over() -> None:
+    """What does not match neither ends it nor makes it longer; its verdict is that of the last."""
+    plan = Plan.of(predicate("event_type=e"), debounce=0.2)
+    for seq, at, fields in ((1, 0.0, BAD), (2, 0.15, BAD), (3, 0.3, GOOD)):
+        frame = event(seq, **fields)
+        assert plan.feed(frame, Document.of_frame(frame), at) is None
+        assert plan.wake_at == pytest.approx(at + 0.2)
+    other = event(4, event_type="x")
+    assert plan.feed(other, Document.of_frame(other), 0.4) is None
+    assert plan.tick(0.49) is None
+    outcome = plan.tick(0.5)
+    assert said(outcome) == ("matched", 0, 3)
+    assert outcome is not None
+    assert outcome.met_count == 1
+
+
+def test_time_that_is_up_within_a_burst_is_no_time_out() -> None:
+    plan = Plan.of(predicate("event_type=e"), debounce=60)
+    assert feed(plan, event(1, **BAD)) is None
+    assert said(plan.time_out()) == ("matched", 1, 1)
+
+
+def test_a_failure_ends_a_burst_at_once() -> None:
+    plan = Plan.of(predicate("event_type=e"), fail_on=["pytest:event_type=x"], debounce=60)
+    assert said(feed(plan, event(1), event(2, event_type="x"))) == ("failed", 1, 2)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"all_of": ["a=1", "b=2"]}, {"first_of": ["a=1", "b=2"]}, {"predicate": predicate("a=1"), "count": 2}]
+)
+def test_a_burst_is_of_one_kind(asked: dict[str, Any]) -> None:
+    with pytest.raises(InvalidWait, match="no one kind of event"):
+        Plan.of(**asked, debounce=1)

@@ -52,6 +52,7 @@ class Asked:
     in_order: bool = False
     fail_fast: bool = False
     honour: bool = True
+    debounce: float = 0.0
     start: Start
     strict: bool = False
     timeout: float | None = None
@@ -70,6 +71,7 @@ class Asked:
             fail_fast=self.fail_fast,
             honour=self.honour,
             has_timeout=self.timeout is not None,
+            debounce=self.debounce,
             aside=aside_of(self.heard_of),
         )
 
@@ -168,6 +170,13 @@ def since_options(function: F) -> F:
     return _all(
         function,
         option(
+            "--debounce",
+            type=FINITE_DURATION,
+            metavar="DURATION",
+            group="Time",
+            help="Take the last event of a burst: when nothing more of the kind came for so long.",
+        ),
+        option(
             "--since",
             type=SINCE,
             metavar="SINCE",
@@ -233,6 +242,7 @@ def asked(given: Mapping[str, Any], *, states: bool = True) -> Asked:
         in_order=given.get("in_order", False),
         fail_fast=given.get("fail_fast", False),
         honour=given.get("honour", True),
+        debounce=given["debounce"] or 0.0,
         start=start,
         strict=given["strict"],
         timeout=given["timeout"],

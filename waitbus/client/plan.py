@@ -7,6 +7,7 @@ lie in one page, and tasks are woken in any order). So the order is the log's, a
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
@@ -116,8 +117,13 @@ class Plan:
     """The last of what was met."""
     met_count: int = 0
     """How much of it there was."""
+    debounce: float = 0.0
+    """s for which nothing more may match before a match decides; the last one does."""
     aside: Predicate | None = None
     """What is heard besides: it decides nothing, and is told (`take_aside`)."""
+    _held: Outcome | None = None
+    _due: float = inf
+    """When what is held decides (s, monotonic)."""
     _heard: deque[EventFrame] = attrs.field(factory=lambda: deque(maxlen=ASIDE_KEPT))
     _failed: dict[Clause, None] = attrs.field(factory=dict)
     _left: list[Clause] = attrs.field(factory=list)
@@ -137,6 +143,7 @@ class Plan:
         fail_fast: bool = False,
         honour: bool = True,
         has_timeout: bool = True,
+        debounce: float = 0.0,
         aside: Predicate | None = None,
     ) -> Plan:
         """The plan of what was asked for; `honour=False` makes every match exit 0. Of `aside` is told, and it decides nothing.
@@ -164,6 +171,7 @@ class Plan:
             in_order=in_order,
             fail_fast=fail_fast,
             honour=honour,
+            debounce=debounce,
             aside=aside,
         )
         plan._check(has_timeout, is_plain=predicate is not None)
@@ -195,6 +203,11 @@ class Plan:
             )
         if self.fail_fast and (is_plain or not self.all_of):
             raise InvalidWait("--fail-fast ends nothing early", hint="it goes with --all-of")
+        if self.debounce and (positive != 1 or self.count != 1 or self.states):
+            raise InvalidWait(
+                "--debounce has no one kind of event to come to rest",
+                hint="it goes with one predicate: TYPE, --source, --match, --root, ...",
+            )
 
     def _arrange(self, is_plain: bool) -> None:
         if len(self.all_of) == self.count == 1 and (is_plain or self.states):
@@ -237,7 +250,7 @@ class Plan:
     def wake_at(self) -> float | None:
         """When `tick` wants to be called (s, monotonic)."""
         times = [state.wake_at for clause, state in self.states.items() if self._is_open(clause)]
-        return min((time for time in times if time is not None), default=None)
+        return min((time for time in (*times, self._due) if time is not None and time < inf), default=None)
 
     @property
     def failed(self) -> tuple[Clause, ...]:
@@ -261,6 +274,16 @@ class Plan:
 
     def feed(self, frame: EventFrame, document: Document, now: float = 0.0) -> Outcome | None:
         """Look at the next event in the order of seq; the outcome once there is one."""
+        found = self._look(frame, document, now)
+        if found is None or found.kind != "matched" or not self.debounce:
+            return found
+        self._held, self._due = found, now + self.debounce
+        self.met.clear()
+        self.met_count = 0
+        self._failed.clear()
+        return None
+
+    def _look(self, frame: EventFrame, document: Document, now: float) -> Outcome | None:
         for clause in (*self.fail_on, *self.none_of):
             if _hits(clause, document):
                 return self._outcome("failed", EXIT_NO, clause, Answer(verdict_of(document), frame))
@@ -285,7 +308,9 @@ class Plan:
         return self._meet(clause, answer, answer.verdict == "failure") if self._is_open(clause) else None
 
     def tick(self, now: float) -> Outcome | None:
-        """Time went by: what the states say now."""
+        """Time went by: what the states say now, and whether what is held is at rest."""
+        if now >= self._due:
+            return self._held
         for clause, state in self.states.items():
             if self._is_open(clause) and (answer := state.tick(now)) is not None:
                 outcome = self.meet(clause, answer)
@@ -294,7 +319,9 @@ class Plan:
         return None
 
     def time_out(self) -> Outcome:
-        """Nothing decided in time: success where silence was all that was asked for."""
+        """Nothing decided in time: success where silence was all that was asked for, or what is held."""
+        if self._held is not None:
+            return self._held
         if self.none_of and not (self.first_of or self.all_of or self.fail_on):
             return Outcome("silent", 0, "success")
         return Outcome("timed_out", EXIT_TIMEOUT, met=tuple(self.met), met_count=self.met_count)
