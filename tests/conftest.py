@@ -31,7 +31,7 @@ OLD_VENV = os.environ.get("WAITBUS_OLD_VENV")
 
 FULL_SCALE = os.environ.get("WAITBUS_FULL_SCALE") == "1"
 
-# Half of what a test costs is processes that start. One that may keep no bytecode compiles all that it imports, each time.
+# Most of what the tests cost is processes that start; one that may keep no bytecode compiles all that it imports, each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

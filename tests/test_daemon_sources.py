@@ -337,7 +337,9 @@ def test_one_that_is_refused_while_it_runs_stays_down_until_somebody_decides(
         refused = row_of(bus, "down")
         assert refused["retry_at"] is None
         assert "`waitbus allowlist add timer` trusts it as it is" in refused["reason"]
-        assert [reason for kind, reason in said(log) if kind == "source_down" and CHANGED in str(reason)]
+        support.eventually(
+            lambda: [reason for kind, reason in said(log) if kind == "source_down" and CHANGED in str(reason)]
+        )
         assert cli("allowlist", "add", "timer").code == 0
         row_of(bus, "up")  # long before the next heartbeat
         assert cli("wait", "timer_tick", "--timeout", "10s").code == 0
