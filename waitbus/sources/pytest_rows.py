@@ -56,7 +56,7 @@ class Session:
     _rest: bytes = b""
     _key: str = ""
     _about: dict[str, Any] = attrs.field(factory=dict)
-    _counts: dict[str, int] = attrs.field(factory=dict)
+    _counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTS, 0))
     _failures: list[str] = attrs.field(factory=list)
     _told: Counter[str] = attrs.field(factory=Counter)
     _ending: Mapping[str, Any] | None = None
