@@ -19,7 +19,7 @@ from waitbus.event_checks import shown
 CONDITIONS_GROUP = "waitbus.conditions.v1"
 EVALUATORS_GROUP = "waitbus.evaluators.v1"
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 
 
 class Matcher(Protocol):
@@ -157,7 +157,7 @@ def _installed(group: str, kind: str, name: str, known: list[str]) -> Callable[.
 def _checked_name(name: object, kind: str) -> str:
     if not isinstance(name, str) or not _NAME.match(name):
         raise InvalidName(
-            f"{shown(name)} is not a name for a {kind}", hint="a name is a-z, then up to 31 of a-z, 0-9 and _"
+            f"{shown(name)} is not a name for a {kind}", hint="a name is a-z, then up to 31 of a-z, 0-9, _ and -"
         )
     return name
 

@@ -86,7 +86,7 @@ class Predicate:
     @classmethod
     def parse(
         cls,
-        match: Texts = None,
+        match: Texts | Predicate = None,
         *,
         source: Texts = None,
         to: Texts = None,
@@ -95,7 +95,7 @@ class Predicate:
         evaluators: Texts = None,
         what: str = "",
     ) -> Predicate:
-        """The predicate of what a caller gave: terms, and the options that stand for terms.
+        """The predicate of what a caller gave: terms, or a predicate, and the options that stand for terms.
 
         Several sources are alternatives of each other, never of a term on `source`. `what` names the option of the terms in
         errors.
@@ -103,7 +103,10 @@ class Predicate:
         Raises:
           InvalidPredicate, EvaluatorUnavailableError: as `parse_term`.
         """
-        terms = [parse_term(text, what=what) for text in _texts(match, what or "match")]
+        if isinstance(match, Predicate):
+            terms = list(match.terms)
+        else:
+            terms = [parse_term(text, what=what) for text in _texts(match, what or "match")]
         options = {"@source": source, "@to": to, "@repo": repo, "@cond": conditions, "@eval": evaluators}
         for key, given in options.items():
             terms += [_option(key, text) for text in _texts(given, key[1:])]

@@ -53,6 +53,17 @@ def test_a_recipient_and_a_source_are_named_by_themselves(transport: str, face: 
     assert face.call("wait_for", source="agent", since="1h", timeout=10).fields["n"] == 1
 
 
+def test_conditions_and_evaluators_of_ones_own_are_named_by_a_predicate(transport: str, face: Face) -> None:
+    waitbus.register_condition("even-n", lambda: lambda seen: seen.lookup("n") in (2, 4))
+    waitbus.register_evaluator("least", lambda text: lambda seen: (seen.lookup("n") or 0) >= int(text))
+    emit(1, 2, 3, 4)
+    even, large = waitbus.Predicate.parse(conditions="even-n"), waitbus.Predicate.parse("n<4", evaluators="least:3")
+    assert face.call("wait_for", even, source="agent", since="1h", timeout=10).fields["n"] == 2
+    assert face.call("wait_for", large, since="1h", timeout=10).fields["n"] == 3
+    both = [waitbus.Clause("even", even), waitbus.Clause("large", large)]
+    assert face.call("wait_for", all_of=both, since="1h", timeout=10).fields["n"] == 3
+
+
 def test_clauses(transport: str, face: Face) -> None:
     emit(1, 2)
     assert face.call("wait_for", all_of=["n=2", "agent:n=1"], since="1h", timeout=10).fields["n"] == 2

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,23 @@ def test_it_shows_what_it_says_in_time(cli: Cli, temp: Path, home: Path) -> None
     assert nothing_is_left(temp)
     assert not (home / "s").exists()
     assert not (home / "r").exists()
+
+
+@pytest.mark.parametrize("found", ["6.2.5", None])
+def test_without_a_pytest_that_tells_the_tests_are_those_of_unittest(
+    temp: Path, monkeypatch: pytest.MonkeyPatch, found: str | None
+) -> None:
+    def version(name: str) -> str:
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(demo, "version", version)
+    with Stage() as made:
+        act = demo.a_test_that_fails(made)
+    assert act.facts["runner"] == "unittest"
+    assert act.facts["event"].startswith("process_exited  tests  failure  exit 1 after ")
+    assert nothing_is_left(temp)
 
 
 def test_what_it_measured_as_json(cli: Cli, temp: Path) -> None:

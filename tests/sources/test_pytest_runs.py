@@ -23,6 +23,7 @@ from tests.support import PYTHON, WAITBUS, Result, eventually, read_until, run
 from waitbus import pytest_plugin
 from waitbus.cli.run import run as run_command
 from waitbus.sources import pytest_place, pytest_relay
+from waitbus.sources.pidfd import start_time
 from waitbus.sources.pytest_rows import COUNTS, OUTCOMES
 from waitbus.store import Log
 from waitbus.wire import frame_of_row
@@ -320,6 +321,46 @@ def test_a_pytest_that_is_killed_has_its_row_though_a_child_of_its_tests_lives_o
     child.wait(timeout=20)
     row = eventually(lambda: [row for row in told(log) if row["event_type"] == "pytest_session"])[0]
     assert (row["conclusion"], row["first_failures"]) == ("failure", ["test_a.py::test_bad"])
+
+
+@pytest.fixture
+def below_run(bare: str, api: Path, spawn: Callable[..., Any]) -> subprocess.Popen[str]:
+    """A pytest below `waitbus run` whose second test waits."""
+    os.mkfifo(api / "fifo")
+    write(api, test_a=WAITS)
+    child = spawn("run", "--", bare, "-m", "pytest", "-s", "-p", "no:cacheprovider", cwd=api)
+    read_until(child.stdout, "waiting", timeout=20)
+    return child
+
+
+def test_a_pytest_that_is_killed_with_the_run_above_it_is_told_of_by_the_next_run(
+    below_run: subprocess.Popen[str], log: Log, api: Path
+) -> None:
+    """As a CI's time-out does. Nobody is left who could count."""
+    eventually(lambda: told(log))
+    os.killpg(below_run.pid, signal.SIGKILL)
+    below_run.wait(timeout=20)
+    assert [row["event_type"] for row in told(log)] == ["pytest_test"]
+    for _ in range(2):
+        assert run([*WAITBUS, "run", "--", "true"]) == (0, "", "")
+        row = session_of(log)
+    assert (row["conclusion"], row["rootdir"], counts(row)) == ("failure", str(api), {})
+    assert row["reason"] == "pytest was killed, and with it the `waitbus run` above it"
+    assert row["summary"] == f"api failure {row['reason']}"
+
+
+def test_a_pytest_that_outlives_the_run_above_it_is_told_of_when_it_is_over(
+    below_run: subprocess.Popen[str], log: Log
+) -> None:
+    pytest_pid = pid_of_pytest(below_run)
+    below_run.kill()
+    below_run.wait(timeout=20)
+    assert run([*WAITBUS, "run", "--", "true"]).code == 0
+    assert "pytest_session" not in [row["event_type"] for row in told(log)]
+    os.kill(pytest_pid, signal.SIGKILL)
+    eventually(lambda: start_time(pytest_pid) is None)
+    assert run([*WAITBUS, "run", "--", "true"]).code == 0
+    assert session_of(log)["conclusion"] == "failure"
 
 
 def test_ctrl_c_before_there_is_a_session_is_cancelled(pytest_in: Way, log: Log) -> None:

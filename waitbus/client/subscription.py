@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from waitbus.client.steps import Gap, Note, Wait
 
 Texts = str | list[str] | tuple[str, ...] | None
+Match = Texts | Predicate
+"""Terms, or a predicate: `Predicate.parse(conditions="failed")` names a condition, `evaluators=` an evaluator."""
 
 POLL_MAX = 86400.0
 """s; poll() takes no more than 24 days in one call."""
 
 
-def wanted_of(match: Texts, source: Texts, to: str | None, first_of: Iterable[str] | None) -> Wanted | None:
+def wanted_of(match: Match, source: Texts, to: str | None, first_of: Iterable[str] | None) -> Wanted | None:
     """What the keywords of `subscribe` ask for; None for everything.
 
     Raises:
@@ -235,7 +237,7 @@ def poll(wait: Wait, deadline: float = math.inf) -> None:
 
 
 def asubscribe(
-    match: Texts = None,
+    match: Match = None,
     *,
     source: Texts = None,
     to: str | None = None,
@@ -248,11 +250,11 @@ def asubscribe(
 ) -> AsyncSubscription:
     """Events as they come, for trio and asyncio: an async context manager and an async iterable.
 
-    `match` is one term or several (`"conclusion=failure"`), `source` a source, `to` a recipient of messages, `first_of` clauses
-    (`"pytest:conclusion=failure"`); without any of them every event comes. `since` is an event id, a duration (`"5m"`), a time
-    or `"now"`. A restart of the daemon is invisible; without one the log is read directly. A bookmark that exists wins over
-    `since`; it moves when the next frame is asked for, when the block ends without an exception, or by `ack`: at least once,
-    never at most once.
+    `match` is one term or several (`"conclusion=failure"`), or a `Predicate`, `source` a source, `to` a recipient of messages,
+    `first_of` clauses (`"pytest:conclusion=failure"`); without any of them every event comes. `since` is an event id, a duration
+    (`"5m"`), a time or `"now"`. A restart of the daemon is invisible; without one the log is read directly. A bookmark that
+    exists wins over `since`; it moves when the next frame is asked for, when the block ends without an exception, or by `ack`:
+    at least once, never at most once.
 
     Raises:
       InvalidPredicate, InvalidCursor, InvalidWait: what was asked for is not of its form.
@@ -269,7 +271,7 @@ def asubscribe(
 
 
 def subscribe(
-    match: Texts = None,
+    match: Match = None,
     *,
     source: Texts = None,
     to: str | None = None,

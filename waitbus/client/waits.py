@@ -14,7 +14,15 @@ from waitbus.client.feed import Feed
 from waitbus.client.loops import running_trio
 from waitbus.client.plan import Answer, Outcome, Plan
 from waitbus.client.steps import Note
-from waitbus.client.subscription import AsyncSubscription, Subscription, Texts, path_of, refuse_in_loop, seconds_of
+from waitbus.client.subscription import (
+    AsyncSubscription,
+    Match,
+    Subscription,
+    Texts,
+    path_of,
+    refuse_in_loop,
+    seconds_of,
+)
 from waitbus.errors import InvalidWait, LogError, PathError, TrioNeeded
 from waitbus.predicate import Predicate
 
@@ -176,7 +184,7 @@ def run_sync(
 
 
 def plan_of(
-    match: Texts,
+    match: Match,
     source: Texts,
     to: str | None,
     all_of: Iterable[str] | None,
@@ -213,7 +221,7 @@ def plan_of(
 
 
 def decide(
-    match: Texts = None,
+    match: Match = None,
     *,
     source: Texts = None,
     to: str | None = None,
@@ -253,7 +261,7 @@ def decide(
 
 
 async def adecide(
-    match: Texts = None,
+    match: Match = None,
     *,
     source: Texts = None,
     to: str | None = None,
@@ -299,7 +307,7 @@ def _under_trio(call: Callable[[], Awaitable[Outcome]]) -> Outcome:
 
 
 def wait_for(
-    match: Texts = None,
+    match: Match = None,
     *,
     source: Texts = None,
     to: str | None = None,
@@ -334,7 +342,7 @@ def wait_for(
 
 
 async def await_for(
-    match: Texts = None,
+    match: Match = None,
     *,
     source: Texts = None,
     to: str | None = None,

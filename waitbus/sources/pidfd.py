@@ -73,6 +73,14 @@ def start_time(pid: int) -> int | None:
     return None if stat is None else int(stat[START_TIME - STATE])
 
 
+def is_alive(process: Process) -> bool:
+    """Whether this very process goes on: one that has ended and was not reaped yet does not."""
+    if sys.platform == "darwin":
+        return start_time(process.pid) == process.start_ticks
+    stat = _stat(process.pid)
+    return stat is not None and int(stat[START_TIME - STATE]) == process.start_ticks and stat[0] not in (b"Z", b"X")
+
+
 def parent(pid: int) -> int:
     """The pid of the parent of a process; 0 if there is none, it is gone, or hidden."""
     stat = _stat(pid)

@@ -1,18 +1,23 @@
-"""The folder of one `waitbus run`, `<state>/relays/<random>`: a socket for pytest below it, and its plugin as a wheel."""
+"""The folder of one `waitbus run`, `<state>/relays/<random>`: a socket for pytest below it, its plugin as a wheel, and a note of
+each session that goes on. A `run` that is killed leaves its notes to the next one.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import waitbus
 from waitbus import whole
 from waitbus.paths import own_directory, state_dir
+from waitbus.sources.pidfd import Process, is_alive
 
 MODULE = "waitbus_relay"
 """The plugin's name where it is a copy; `pytest_plugin` knows itself by it."""
@@ -29,6 +34,8 @@ if sys.version_info >= (3, 7) and hasattr(pytest, "version_tuple"):
 WHEEL = f"{MODULE}-1-py3-none-any.whl"
 """Of this form pip knows a wheel (PEP 427)."""
 SOCKET = "s"
+NOTE = ".session"
+NOTE_MAX = 64 * 1024
 BACKLOG = 64
 STALE_MAX, YOUNG_S = 16, 60.0
 
@@ -39,13 +46,12 @@ def base() -> Path:
 
 
 def make(base: Path) -> tuple[Path, socket.socket]:
-    """A folder of our own with the wheel in it, and the listening socket; what dead ones have left goes.
+    """A folder of our own with the wheel in it, and the listening socket.
 
     Raises:
       OSError, WaitbusError: it cannot be made.
     """
     own_directory(base)
-    _sweep(base)
     folder = base / os.urandom(8).hex()
     folder.mkdir(mode=0o700)
     try:
@@ -57,16 +63,57 @@ def make(base: Path) -> tuple[Path, socket.socket]:
 
 
 def remove(folder: Path) -> None:
-    """Remove what `make` made."""
-    for name in (SOCKET, WHEEL):
-        try:
+    """Remove what `make` made, and notes."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
             os.unlink(folder / name)
-        except OSError:
-            pass
-    try:
         os.rmdir(folder)
+
+
+def note(folder: Path, name: str, process: Process, beginning: Mapping[str, Any]) -> None:
+    """Note that a session goes on, in that process."""
+    with suppress(OSError):
+        text = json.dumps({"pid": process.pid, "start_ticks": process.start_ticks, "beginning": beginning})
+        (folder / f"{name}{NOTE}").write_text(text)
+
+
+def forget(folder: Path, name: str) -> None:
+    """It is over, and told."""
+    with suppress(OSError):
+        os.unlink(folder / f"{name}{NOTE}")
+
+
+def left(base: Path) -> list[dict[str, Any]]:
+    """How the sessions began that a killed `run` has left, and that are over themselves; nobody learns of them again."""
+    found = []
+    for name in [name for name in _names(base) if not name.endswith(".whl")][:STALE_MAX]:
+        if _is_used(base / name):
+            continue
+        notes = [_note(base / name / file) for file in _names(base / name) if file.endswith(NOTE)]
+        if not any(_goes_on(one) for one in notes):
+            found += [one["beginning"] for one in notes if isinstance(one.get("beginning"), dict)]
+            remove(base / name)
+    return found
+
+
+def _note(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes()[:NOTE_MAX])
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _goes_on(one: Mapping[str, Any]) -> bool:
+    pid, ticks = one.get("pid"), one.get("start_ticks")
+    return type(pid) is int and type(ticks) is int and pid > 0 and is_alive(Process(pid, ticks))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
     except OSError:
-        pass
+        return []
 
 
 def _wheel(base: Path) -> Path:
@@ -120,13 +167,6 @@ def _socket_in(folder: Path) -> Iterator[str]:
         yield os.path.join(short if os.path.isdir(short) else folder, SOCKET)
     finally:
         os.close(handle)
-
-
-def _sweep(base: Path) -> None:
-    """Remove what a `run` that was killed has left: nobody listens there any more."""
-    for name in [name for name in os.listdir(base) if not name.endswith(".whl")][:STALE_MAX]:
-        if not _is_used(base / name):
-            remove(base / name)
 
 
 def _is_used(folder: Path) -> bool:

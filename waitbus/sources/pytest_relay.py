@@ -11,11 +11,14 @@ The socket has a path rather than an inherited number, since subprocess, and so 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -44,7 +47,8 @@ def open_relay(environ: Mapping[str, str]) -> Relay | None:
     base = pytest_place.base()
     if environ.get(VARIABLE, "").strip().lower() in OFF or os.pathsep in os.fspath(base):
         return None
-    return Relay(*pytest_place.make(base))
+    folder, listener = pytest_place.make(base)
+    return Relay(folder, listener, left=pytest_place.left(base))
 
 
 def injected(environ: Mapping[str, str], wheel: str) -> dict[str, str]:
@@ -63,9 +67,14 @@ class _Told:
     """One connection: of which process, and what it has told."""
 
     connection: socket.socket
-    peer: int | None
+    process: pidfd.Process | None
     session: Session = attrs.field(factory=Session)
     open: bool = True
+    noted: bool = False
+
+    @property
+    def peer(self) -> int | None:
+        return None if self.process is None else self.process.pid
 
 
 @attrs.define(eq=False)
@@ -74,6 +83,8 @@ class Relay:
 
     folder: Path
     _listener: socket.socket
+    left: list[dict[str, Any]] = attrs.field(factory=list)
+    """How sessions began of which a `run` that was killed can tell no end."""
     _command: int = 0
     _told: list[_Told] = attrs.field(factory=list)
 
@@ -91,12 +102,13 @@ class Relay:
     def hear(self) -> list[EventInsert]:
         """The rows of what came in; never waits. Where more comes than one call is to read, the next SIGIO is there already."""
         self._accept()
-        rows: list[EventInsert] = []
+        rows = self._of_the_killed()
         for told in self._told:
             if told.open:
                 rows += self._read(told)
             if not told.open and told.peer != self._command:  # how the command ended is known in a moment
                 rows += told.session.gone()
+            self._note(told)
         self._told = [told for told in self._told if told.open or told.peer == self._command]
         return rows
 
@@ -107,11 +119,32 @@ class Relay:
             told.connection.close()
             if told.peer == self._command:
                 rows += told.session.gone(*_how(status))
-            elif told.peer is None or pidfd.start_time(told.peer) is None:
+            elif told.process is None or not pidfd.is_alive(told.process):
                 rows += told.session.gone()
             # else it went on in the background, where nobody hears it any more
         self._told.clear()
         return rows
+
+    def _of_the_killed(self) -> list[EventInsert]:
+        rows: list[EventInsert] = []
+        for beginning in self.left:
+            session = Session()
+            with suppress(Nonsense):
+                session.feed(json.dumps(beginning).encode() + b"\n")
+                rows += session.forgotten("pytest was killed, and with it the `waitbus run` above it")
+        self.left.clear()
+        return rows
+
+    def _note(self, told: _Told) -> None:
+        """Keep a note of a session for as long as it goes on, for the case that we are killed."""
+        beginning, goes_on = told.session.beginning, not told.session.is_over
+        if beginning is None or told.process is None or goes_on == told.noted:
+            return
+        told.noted = goes_on
+        if goes_on:
+            pytest_place.note(self.folder, beginning["session"], told.process, beginning)
+        else:
+            pytest_place.forget(self.folder, beginning["session"])
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -132,7 +165,7 @@ class Relay:
             except OSError:
                 connection.close()
             else:
-                self._told.append(_Told(connection, peer.pid))
+                self._told.append(_Told(connection, None if peer.pid is None else _process(peer.pid)))
 
     def _is_inside(self, pid: int | None) -> bool:
         """Whether a session that goes on has started this one: then it is a test of that one, whatever its environment says."""
@@ -158,6 +191,10 @@ class Relay:
             told.open = False
             told.connection.close()
         return rows
+
+
+def _process(pid: int) -> pidfd.Process:
+    return pidfd.Process(pid, pidfd.start_time(pid) or 0)
 
 
 def _how(status: int) -> tuple[int, str]:

@@ -56,7 +56,7 @@ class Session:
     _rest: bytes = b""
     _key: str = ""
     _about: dict[str, Any] = attrs.field(factory=dict)
-    _counts: dict[str, int] = attrs.field(factory=dict)
+    _counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTS, 0))
     _failures: list[str] = attrs.field(factory=list)
     _told: Counter[str] = attrs.field(factory=Counter)
     _ending: Mapping[str, Any] | None = None
@@ -66,6 +66,13 @@ class Session:
     def is_over(self) -> bool:
         """Whether the last word was said."""
         return self._over
+
+    @property
+    def beginning(self) -> dict[str, Any] | None:
+        """The line with which it began, as an object; None before it has."""
+        if not self._key:
+            return None
+        return {"what": "start", "session": self._key, **{key: self._about[key] for key in ("rootdir", "args")}}
 
     def feed(self, data: bytes) -> list[EventInsert]:
         """The rows of what is complete by now.
@@ -90,6 +97,11 @@ class Session:
         if exit_status is not None:
             last["exit_status"] = exit_status
         return [self._end({**last, "duration_ms": round((time.monotonic() - self.began) * 1000)})]
+
+    def forgotten(self, how: str) -> list[EventInsert]:
+        """The row of a session of which no more is known than that it began, and is over."""
+        self._counts.clear()
+        return [self._end({"reason": how})] if self._key else []
 
     def _row(self, line: bytes) -> EventInsert | None:
         message = _object(line)
