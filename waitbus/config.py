@@ -6,6 +6,7 @@ silently ignored is worse than none.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tomllib
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar, get_origin
 
 import attrs
 
+from waitbus import whole
 from waitbus.errors import ConfigError, InvalidValue
 from waitbus.paths import config_path
 from waitbus.quantities import HEARTBEAT_MIN, parse_duration, parse_finite_duration, parse_size
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_GOOD = "`waitbus config schema --format toml-example` prints a good one"
 
 Seconds = NewType("Seconds", float)
 """A duration in s; in the file a number or a text such as `30d`, or `none` where it may be None."""
@@ -175,12 +179,22 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
       ConfigError: it cannot be read, or is not TOML.
     """
+    return parsed(text_of(path), path)
+
+
+def text_of(path: Path) -> str:
+    """What stands in a file; nothing, if there is no file.
+
+    Raises:
+      ConfigError: it cannot be read, or is no text.
+    """
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        return whole.read(path).decode()
     except FileNotFoundError:
-        return {}
+        return ""
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfigError(f"{path} has more than {whole.SMALL:,} bytes", hint=_GOOD) from None
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}", hint="mend its rights, or set WAITBUS_CONFIG_DIR"
         ) from None
@@ -188,14 +202,22 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not UTF-8: {error.reason} at byte {error.start}", hint="save it as UTF-8"
         ) from None
+
+
+def parsed(text: str, path: Path) -> dict[str, Any]:
+    """The plain values of a text, the one of the file `path`.
+
+    Raises:
+      ConfigError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{path} is not TOML: {error}", hint="`waitbus config schema --format toml-example` prints a good one"
-        ) from None
+        raise ConfigError(f"{path} is not TOML: {error}", hint=_GOOD) from None
     except (ValueError, RecursionError):
         raise ConfigError(
             f"{path} has a number or a nesting that is longer than anybody reads",
-            hint="`waitbus config schema --format toml-example` prints a good one",
+            hint=_GOOD,
         ) from None
 
 

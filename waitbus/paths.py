@@ -114,8 +114,8 @@ def as_path(path: Path | str, *, what: str = "the path") -> Path:
     return found
 
 
-def absolute(path: Path | str) -> Path:
-    """`path` from the current directory.
+def absolute(path: Path | str, *, what: str = "") -> Path:
+    """`path` from the current directory; `what` names the option in the error.
 
     Raises:
       PathError: it is none, or is relative, and the current directory was removed.
@@ -124,8 +124,9 @@ def absolute(path: Path | str) -> Path:
     try:
         return given.absolute()
     except OSError:
+        named = f"{what} {os.fspath(path)!r}".strip()
         raise PathError(
-            f"{os.fspath(path)!r} leads nowhere: the current directory was removed", hint="write it from /, or cd first"
+            f"{named} leads nowhere: the current directory was removed", hint="write it from /, or cd first"
         ) from None
 
 

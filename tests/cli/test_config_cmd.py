@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +41,14 @@ def write(home: Path, text: str) -> Path:
 
 
 # -- validate ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_shell_substitutes_is_judged(home: Path) -> None:
+    """`<(...)` can be read once."""
+    line = f"{shlex.join(support.WAITBUS)} config validate <(echo; echo 'heartbeat_secs = 1')"
+    done = support.run(["bash", "-c", line])
+    assert done.code == 2
+    assert re.match(r"error: /dev/fd/\d+:2: unknown key 'heartbeat_secs'\n", done.err), done
 
 
 def test_no_file_is_right(cli: Cli) -> None:

@@ -685,7 +685,7 @@ def test_settings_come_from_a_table(root: Path) -> None:
 def test_a_wait_without_a_root_means_the_current_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     assert FsSettings.for_wait(globs=["*.py"]) == FsSettings(roots=(str(root),), include=("*.py",))
-    assert FsSettings.for_wait(["src"], debounce=1.0).roots == ("src",)
+    assert FsSettings.for_wait(["src"], debounce=1.0).roots == (str(root / "src"),)
 
 
 @pytest.mark.parametrize(

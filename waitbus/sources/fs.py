@@ -14,6 +14,7 @@ import trio
 from waitbus.config import Seconds
 from waitbus.errors import ConfigError, InvalidValue, WaitbusError
 from waitbus.event_checks import shown
+from waitbus.paths import absolute
 from waitbus.sources.contract import SourceSettings
 from waitbus.sources.fs_globs import Globs
 from waitbus.sources.fs_watch import RootWatch, Turn
@@ -83,9 +84,12 @@ class FsSettings(SourceSettings):
 
         Raises:
           InvalidValue: a glob is none, or there are too many.
-          OSError: there is no current directory.
+          PathError: a root is relative, and the current directory was removed.
         """
-        return cls(roots=tuple(roots) or (os.getcwd(),), include=tuple(globs), **settings)
+        places = (os.path.expanduser(root) for root in tuple(roots) or (os.curdir,))
+        return cls(
+            roots=tuple(os.fspath(absolute(place, what="--root")) for place in places), include=tuple(globs), **settings
+        )
 
     def globs(self) -> Globs:
         """What is included and excluded."""
