@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from waitbus import verdict
 from waitbus.document import Document
@@ -37,14 +37,23 @@ ASK_FOR_A_CONCLUSION = frozenset({"failed", "succeeded"})
 
 
 def register_condition(name: str, factory: ConditionFactory) -> None:
-    """Make `--cond name` known to this process; `factory` is called once, when the name is first used."""
-    _conditions[_checked_name(name, "condition")] = factory
+    """Make `--cond name` known to this process; `factory` is called once, when the name is first used.
+
+    Raises:
+      InvalidName: `name` is none.
+      EvaluatorError: `factory` is no function.
+    """
+    _conditions[_checked_name(name, "condition")] = _checked_factory(factory, f"condition {name!r}")
     _built.pop((CONDITIONS_GROUP, name), None)
 
 
 def register_evaluator(name: str, factory: EvaluatorFactory) -> None:
-    """Make `--eval name:EXPR` known to this process; `factory` gets EXPR and refuses it by raising ValueError."""
-    _evaluators[_checked_name(name, "evaluator")] = factory
+    """Make `--eval name:EXPR` known to this process; `factory` gets EXPR and refuses it by raising ValueError.
+
+    Raises:
+      InvalidName, EvaluatorError: as `register_condition`.
+    """
+    _evaluators[_checked_name(name, "evaluator")] = _checked_factory(factory, f"evaluator {name!r}")
     for key in [key for key in _built if key[0] == EVALUATORS_GROUP and key[1].partition(":")[0] == name]:
         del _built[key]
 
@@ -145,10 +154,21 @@ def _installed(group: str, kind: str, name: str, known: list[str]) -> Callable[.
     )
 
 
-def _checked_name(name: str, kind: str) -> str:
-    if not _NAME.match(name):
-        raise InvalidName(f"{name!r} is not a name for a {kind}", hint="a name is a-z, then up to 31 of a-z, 0-9 and _")
+def _checked_name(name: object, kind: str) -> str:
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise InvalidName(
+            f"{shown(name)} is not a name for a {kind}", hint="a name is a-z, then up to 31 of a-z, 0-9 and _"
+        )
     return name
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _checked_factory(factory: F, what: str) -> F:
+    if not callable(factory):
+        raise EvaluatorError(f"{what} is {shown(factory)}, which is no function", hint="give what makes the check")
+    return factory
 
 
 _conditions: dict[str, ConditionFactory] = {

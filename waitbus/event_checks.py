@@ -268,5 +268,8 @@ def shown(value: object) -> str:
     """A value as an error names it: as Python writes it, cut where it is long."""
     if isinstance(value, str) and len(value) > 70:
         value = value[:70] + "..."
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:  # somebody's own, and broken
+        shown = f"a {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -111,6 +111,12 @@ def as_path(path: Path | str, *, what: str = "the path") -> Path:
         raise PathError(f"{what} {path!r} is not a path", hint="give a string or a pathlib.Path") from None
     if "\0" in os.fspath(found):
         raise PathError(f"{what} {path!r} has a NUL in it", hint="write it without")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError:
+        raise PathError(
+            f"{what} {path!r} has a character that no file name can have", hint="write it without"
+        ) from None
     return found
 
 

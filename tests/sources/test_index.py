@@ -269,7 +269,7 @@ def test_what_runs_is_held_against_its_pin_again(install: Install, site: Path) -
         (GOOD.replace('"clock"', '"watch"'), None, "is called 'clock' and declares the source 'watch'"),
         (GOOD.replace('"tock"', '"push"'), None, "event type 'push' belongs to source 'github'"),
         (GOOD.replace('["tock"]', '["A b"]'), None, "event_type 'A b' is not a name"),
-        (GOOD.replace('about="A clock."', "about=5"), None, "its declaration is none"),
+        (GOOD.replace('about="A clock."', "about=5"), None, "5 in a declaration is not a text"),
         (GOOD.replace('about="A clock."', "example={'x': {1}}"), None, "cannot be written as JSON"),
         (GOOD.replace('"A clock."', '"x" * 300_000'), None, "ended without one"),
         (GOOD, "os:getcwd", "its entry point names os, which is none of its files"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from waitbus.errors import InvalidName, UnknownSource, WaitbusError
+from waitbus.event_checks import shown
 from waitbus.sources.builtin import BUILT_IN
 from waitbus.sources.spec import SourceSpec, from_plain
 
@@ -46,7 +47,7 @@ def source(name: str) -> SourceSpec:
     """
     specs = known_sources()
     if name not in specs:
-        message, hint = refusal(name) or (f"no source {name!r} is known here", f"known are {' '.join(specs)}")
+        message, hint = refusal(name) or (f"no source {shown(name)} is known here", f"known are {' '.join(specs)}")
         raise UnknownSource(message, hint=hint)
     return specs[name]
 
@@ -68,10 +69,12 @@ def register_source(spec: SourceSpec) -> None:
     what is progress, no permission.
 
     Raises:
-      InvalidName: another source has that name or one of the event types.
+      InvalidName: another source has that name or one of the event types; or `spec` is no declaration.
     """
     from waitbus.verdict import declare_progress
 
+    if not isinstance(spec, SourceSpec):
+        raise InvalidName(f"{shown(spec)} is no declaration of a source", hint="make one: waitbus.SourceSpec(name=...)")
     for other in known_sources().values():
         if other == spec:
             return

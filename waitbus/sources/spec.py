@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from waitbus.errors import InvalidName
+from waitbus.event_checks import shown
 from waitbus.events import INT_FIELDS, NAME, NAME_MAX
 
 if TYPE_CHECKING:
@@ -18,26 +19,44 @@ if TYPE_CHECKING:
 _TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", list: "texts", tuple: "texts"}
 
 
-def _words(given: Iterable[str]) -> tuple[str, ...]:
-    return tuple(given)
+def _words(given: object) -> tuple[str, ...]:
+    """Several texts. One text would be taken for its letters."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidName(f"{shown(given)} in a declaration is not several texts", hint='write ["build_started"]')
+    words = tuple(given)
+    for word in words:
+        _check_text(word)
+    return words
 
 
-def _set(given: Iterable[str]) -> frozenset[str]:
-    return frozenset(given)
+def _set(given: object) -> frozenset[str]:
+    return frozenset(_words(given))
 
 
-def _read_only(given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read_only(given: object) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise InvalidName(f"{shown(given)} in a declaration is not a mapping", hint='write {"path": "the file"}')
     return MappingProxyType(dict(given))
 
 
-def _vocabulary(given: Mapping[str, Iterable[str]]) -> Mapping[str, tuple[str, ...]]:
-    return MappingProxyType({key: tuple(words) for key, words in given.items()})
+def _vocabulary(given: object) -> Mapping[str, tuple[str, ...]]:
+    return MappingProxyType({key: _words(words) for key, words in _read_only(given).items()})
+
+
+def _check_text(value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidName(f"{shown(value)} in a declaration is not a text", hint="give a string")
+
+
+def _text(_: SourceSpec, __: attrs.Attribute[str], value: str) -> None:
+    _check_text(value)
 
 
 def _check_name(what: str, value: object) -> None:
     if not isinstance(value, str) or not NAME.match(value) or len(value) > NAME_MAX:
         raise InvalidName(
-            f"{what} {value!r} is not a name", hint=f"a name is a-z, then a-z, 0-9 and _, {NAME_MAX} characters at most"
+            f"{what} {shown(value)} is not a name",
+            hint=f"a name is a-z, then a-z, 0-9 and _, {NAME_MAX} characters at most",
         )
 
 
@@ -65,12 +84,13 @@ class SourceSpec:
     """A source's declaration.
 
     Raises:
-      InvalidName: a name is not `[a-z][a-z0-9_]*`, or `progress`/`concludes` names a type that is not declared.
+      InvalidName: a name is not `[a-z][a-z0-9_]*`, `progress`/`concludes` names a type that is not declared, or something is of
+        the wrong kind.
     """
 
     name: str = attrs.field(validator=_name)
     event_types: tuple[str, ...] = attrs.field(converter=_words, validator=_event_types)
-    about: str = ""
+    about: str = attrs.field(default="", validator=_text)
     """One sentence for `source list`."""
     progress: frozenset[str] = attrs.field(factory=frozenset, converter=_set, validator=_subset)
     """Event types that are progress whatever they carry: they end a wait only where it names them."""
@@ -80,7 +100,7 @@ class SourceSpec:
     """Key of `fields` -> what it holds, in a few words, with its unit."""
     types: Mapping[str, str] = attrs.field(factory=dict, converter=_read_only, hash=False)
     """Key of `fields` -> `integer`, `number`, `boolean`, `text` or `texts`, where neither the key nor the example says it."""
-    natural_key: str = ""
+    natural_key: str = attrs.field(default="", validator=_text)
     """The form of its delivery ids, in which two watchers of one thing agree."""
     vocabulary: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_vocabulary, hash=False)
     """Key -> the words it may have, where they are few: `action`, `status`, `conclusion`, ..."""
@@ -90,9 +110,9 @@ class SourceSpec:
     """Terms that people would write behind `--match`; the example matches one of them at least."""
     embeddable: bool = False
     """Whether a wait may run the source by itself where nobody else does."""
-    implementation: str = ""
+    implementation: str = attrs.field(default="", validator=_text)
     """`module:Class` of its `contract.Source`, made from its settings; empty where nothing is run (rows come in otherwise)."""
-    settings: str = ""
+    settings: str = attrs.field(default="", validator=_text)
     """`module:Class` of what may stand in its table of the configuration, a `contract.SourceSettings`. The module is imported by
     `config` and `source show` too: what may be missing or is large is imported elsewhere."""
 
