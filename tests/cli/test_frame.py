@@ -314,7 +314,8 @@ Limits:
 Time:
   --at TIME           When.
   --since SINCE       From when.
-  --timeout DURATION  Wait at most 10m; or none.  [env var: WAITBUS_TIMEOUT]
+  --timeout DURATION  Give up after that long, as in 10m [default: never].
+                      [env var: WAITBUS_TIMEOUT]
 
 Output:
   --format [text|json]  Form.

@@ -66,7 +66,7 @@ HUNG_UP = {signal.SIGHUP: ("hung up", 129)}
 )
 @since_options
 @timeout_option(
-    help="Give up after that long, as in 10m; with --loop, that long without a match while nothing runs [default: none]."
+    help="Give up after that long, as in 10m; with --loop, that long without a match while nothing runs [default: never]."
 )
 @quiet_option
 def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float, **given: Any) -> int:
