@@ -80,9 +80,9 @@ def line_of(text: str, place: str) -> int | None:
     for number, row in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(row):
             table = _dotted(header[1])
-            if table == place:
+            if f"{table}.".startswith(f"{place}."):
                 return number
-        elif (key := _KEY.match(row)) and f"{table}.{_dotted(key[1])}".lstrip(".") == place:
+        elif (key := _KEY.match(row)) and f"{table}.{_dotted(key[1])}.".lstrip(".").startswith(f"{place}."):
             return number
     return None
 
