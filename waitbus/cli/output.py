@@ -26,6 +26,8 @@ SENTENCE_MAX = 1000
 AGENT_LINE_MAX = 400
 """Characters of a line of `--lines agent`: each becomes a message to a model."""
 COMPLETE_VARIABLE = "_WAITBUS_COMPLETE"
+COMPLETIONS = ("bash_complete", "zsh_complete", "fish_complete")
+"""What it holds where a shell asks."""
 _COLOURS = {"success": "32", "failure": "31", "dim": "2"}
 
 
@@ -98,7 +100,7 @@ def speak_to_agent(on: bool = True) -> None:
 
 def completing() -> bool:
     """Whether a shell is asking for completions rather than calling us."""
-    return COMPLETE_VARIABLE in os.environ
+    return os.environ.get(COMPLETE_VARIABLE) in COMPLETIONS
 
 
 # -- stdout ------------------------------------------------------------------------------------------------------------
