@@ -32,7 +32,7 @@ FRAMES: list[dict[str, Any]] = TABLE["frame"]
 CODES = {2, 69, 74, 126, 127}
 """Those of docs/CONTRACTS.md that bad input can have."""
 OWN_FILES = re.compile(
-    r"s/(events\.(db(-wal|-shm)?|lock)|no-daemon-said|declared/[0-9a-f]{8}\.json)|(s|r+)/(daemon|events)\.lock"
+    r"s/(events\.(db(-wal|-shm)?|lock)|no-daemon-said|declared/[0-9a-f]{8}\.json)|(s|r+)/(daemon|events)\.lock|[cw]/plugins\.lock"
 )
 """What looking at the log makes, and what holds no event."""
 
@@ -65,7 +65,7 @@ ANY_WORD = {"WAITBUS_PLUGINS", "WAITBUS_DISABLE_SOURCE_AUTOLOAD", "WAITBUS_PYTES
 
 def test_nothing_is_left_out() -> None:
     """Each command, each option that takes a value, each variable and each setting is met with something bad."""
-    commands = {name: command for name, command in lazy.iter_commands()}
+    commands = dict(lazy.iter_commands())
     lines = [f"waitbus {row['argv']} " for row in ROWS]
     assert [name for name in commands if not any(line.startswith(f"{name} ") for line in lines)] == []
     params = [param for command in commands.values() for param in command.params if isinstance(param, click.Option)]
