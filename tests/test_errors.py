@@ -5,12 +5,14 @@ Most are met again, from more sides, in the tests of the modules that raise them
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import fcntl
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import sys
@@ -26,14 +28,13 @@ from tests import wheels
 from tests.logs import event, look, python
 from tests.support import WAITBUS, run
 from waitbus import conditions, config, errors, instance, paths, quantities, sources, wire
-from waitbus.client import bookmarks, feed, git
-from waitbus.client.session import Gap
+from waitbus.client import bookmarks, git
 from waitbus.errors import WaitbusError
 from waitbus.events import make_event_id, parse_event_id
-from waitbus.ops import setup
+from waitbus.ops.stage import Stage
 from waitbus.paths import log_path
 from waitbus.predicate import Predicate
-from waitbus.sources import attested, declaration, index, loading, pidfd, pins, plugins, trusted
+from waitbus.sources import attested, declaration, docker_endpoint, index, loading, pidfd, pins, plugins, trusted
 from waitbus.sources.command import command_table
 from waitbus.sources.supervision import Supervised
 from waitbus.store import Log, migrations, query
@@ -302,9 +303,15 @@ def _old_sqlite(home: Path) -> object:
 # -- cursors -----------------------------------------------------------------------------------------------------------
 
 
-@provokes(errors.CursorGap, "events 1 to 2 were pruned", "--strict-since")
-def _gap(home: Path) -> None:
-    feed.refuse(Gap("pruned", 1, 2, "000001", initial=True), strict=True)
+@provokes(errors.CursorGap, "events 1 to 4 were pruned; going on with event 5", "--strict-since")
+def _gap(home: Path) -> object:
+    with Log() as log:
+        log.append_many(event(str(number)) for number in range(5))
+        while prune_chunk(log, Retention(max_age=None, max_bytes=1), chunk=100):
+            pass
+        begin = log.event_id(0, 0)
+    with waitbus.subscribe(source="agent", since=begin, strict=True) as found:
+        return next(found)
 
 
 @provokes(errors.OtherLog, "the cursor {cursor} belongs to another log", "`waitbus cursor` prints one")
@@ -346,24 +353,28 @@ def _socket(home: Path) -> object:
     return instance.bind(home / "file")
 
 
-@provokes(errors.ServiceMissing, "this kernel or its sandbox gives no pidfds", "pidfd_open")
+@provokes(errors.VersionRefused, "proto 2", "speaks protocol 1")
+def _wire_version(home: Path) -> object:
+    return wire.parse_subscribe({"proto": 2})
+
+
+@provokes(errors.ServiceMissing, "no container engine: no socket at {home}/docker.sock", "start docker or podman")
 def _service(home: Path) -> object:
-    def refused(pid: int) -> int:
-        raise OSError(38, "Function not implemented")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "pidfd_open", refused, raising=False)
-        return pidfd.open_pidfd(os.getpid())
+    return docker_endpoint.best([f"{home}/docker.sock"], lambda path: int(os.path.exists(path)))
 
 
-@provokes(errors.FileUnwritable, "{home}/c/config.toml cannot be written: File name too long", "WAITBUS_CONFIG_DIR")
+@provokes(errors.FileUnwritable, "cannot open {home}/c/plugins.lock: Is a directory", "mend its rights")
 def _file(home: Path) -> object:
-    def refused(*_: object, **__: object) -> None:
-        raise OSError(36, "File name too long")
+    (home / "c").mkdir(mode=0o700)
+    (home / "c/plugins.lock").mkdir()
+    return trusted.remove("timer")
 
+
+@provokes(errors.DemoFailed, "no folder for the demo: No such file or directory", "set TMPDIR")
+def _demo(home: Path) -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("waitbus.whole.write", refused)
-        return list(setup.prepare())
+        patch.setattr("tempfile.tempdir", f"{home}/nowhere")
+        return Stage()
 
 
 @provokes(errors.InvalidPid, "0 is not a process id", "a positive number")
@@ -391,12 +402,13 @@ def _other_loop(home: Path) -> object:
 
 
 IN_A_PROCESS = {
-    errors.CommandNotFound: (["run", "--", "no-such-command"], 127, "error: no command 'no-such-command'", "hint: "),
-    errors.CommandNotExecutable: (
-        ["run", "--", "/"],
-        126,
-        "error: cannot run '/': it is a directory",
-        "hint: name a program",
+    errors.CommandNotFound: ("run -- no-such-command", 127, "error: no command 'no-such-command'", "hint: "),
+    errors.CommandNotExecutable: ("run -- /", 126, "error: cannot run '/': it is a directory", "hint: name a program"),
+    errors.OutputUnwritable: (
+        "cursor >/dev/full",
+        74,
+        "error: cannot write to standard output: No space left on device",
+        "hint: free space there",
     ),
 }
 """What can only be met by a process that starts another."""
@@ -411,6 +423,19 @@ def test_every_error_is_provoked_somewhere_here() -> None:
     assert {kind.__name__ for kind in classes()} == {kind.__name__ for kind in listed}
 
 
+def test_no_error_is_declared_elsewhere() -> None:
+    """Whoever looks for what may go wrong looks in one place."""
+    ours = {kind.__name__ for kind in classes()}
+    found = [
+        (path.name, node.name)
+        for path in Path(waitbus.__file__).parent.rglob("*.py")
+        if path.name != "errors.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).rpartition(".")[2] in ours for base in node.bases)
+    ]
+    assert found == []
+
+
 def test_every_error_is_raised_by_something() -> None:
     """A class that nobody raises is a promise that nobody keeps."""
     code = "\n".join(
@@ -422,12 +447,10 @@ def test_every_error_is_raised_by_something() -> None:
 
 @pytest.mark.parametrize("kind", PROVOKED, ids=lambda kind: kind.__name__)
 def test_an_error_names_the_value_and_the_remedy(
-    kind: type[WaitbusError], home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    kind: type[WaitbusError], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(home)
     monkeypatch.setattr(conditions, "_conditions", dict(conditions._conditions))  # what is registered here stays here
-    if kind is errors.ServiceMissing:
-        request.getfixturevalue("pidfds")
     work, message, hint = PROVOKED[kind]
     with pytest.raises(WaitbusError) as caught:
         work(home)
@@ -445,16 +468,10 @@ def test_an_error_names_the_value_and_the_remedy(
     assert not error.hint.endswith(".")
 
 
-@pytest.fixture
-def pidfds() -> None:
-    if not hasattr(os, "pidfd_open"):
-        pytest.skip("no pidfds on this system")
-
-
 @pytest.mark.parametrize("kind", IN_A_PROCESS, ids=lambda kind: kind.__name__)
 def test_a_process_says_it_on_stderr_and_by_its_code(kind: type[WaitbusError], home: Path) -> None:
-    argv, code, message, hint = IN_A_PROCESS[kind]
-    done = run([*WAITBUS, *argv], cwd=home)
+    line, code, message, hint = IN_A_PROCESS[kind]
+    done = run(["bash", "-c", f"{shlex.join(WAITBUS)} {line}"], cwd=home)
     assert (done.code, done.out) == (code, "")
     assert done.err.splitlines()[0].startswith(message)
     assert done.err.splitlines()[1].startswith(hint)
@@ -469,7 +486,7 @@ def test_invalid_values_are_value_errors_and_loops_runtime_errors() -> None:
     assert all(
         issubclass(kind, errors.LogError) == (kind.exit_code == 74)
         for kind in classes()
-        if kind not in (errors.SQLiteTooOld, errors.FileUnwritable)
+        if kind not in (errors.SQLiteTooOld, errors.FileUnwritable, errors.OutputUnwritable)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -47,8 +48,35 @@ def test_whoever_came_first_keeps_his_file(home: Path) -> None:
     assert sorted(os.listdir(home)) == ["x", "xr", "y"]
 
 
-@pytest.mark.parametrize("name", ["no/folder/x", "", "x" * 300])
+@pytest.mark.parametrize("name", ["no/folder/x", "", "x" * 300, "/", "/tmp"])
 def test_what_cannot_be_written_leaves_nothing(home: Path, name: str) -> None:
     with pytest.raises(OSError):
         whole.write(home / name, b"one")
     assert os.listdir(home) == ["xr"]
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(home: Path) -> None:
+    os.mkfifo(home / "pipe")
+    with pytest.raises(OSError) as caught:
+        whole.write(home / "pipe", b"one")
+    assert caught.value.errno == errno.ENXIO
+
+
+def test_nobody_is_waited_for_where_a_file_is_read(home: Path) -> None:
+    """A pipe without a writer is empty, one with a writer (`<(...)` of a shell) is read to its end."""
+    os.mkfifo(home / "pipe")
+    assert whole.read(home / "pipe") == b""
+    read, write = os.pipe()
+    os.write(write, b"said")
+    os.close(write)
+    assert whole.read(f"/dev/fd/{read}") == b"said"
+    os.close(read)
+
+
+def test_more_than_a_small_file_is_refused(home: Path) -> None:
+    (home / "x").write_bytes(b"12345")
+    assert whole.read(home / "x", 5) == b"12345"
+    for place, most in ((home / "x", 4), ("/dev/zero", 1 << 20)):
+        with pytest.raises(OSError) as caught:
+            whole.read(place, most)
+        assert caught.value.errno == errno.EFBIG

@@ -6,15 +6,20 @@ silently ignored is worse than none.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tomllib
+from datetime import date
+from datetime import time as dt_time
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar, get_origin
 
 import attrs
 
+from waitbus import whole
 from waitbus.errors import ConfigError, InvalidValue
+from waitbus.event_checks import shown
 from waitbus.paths import config_path
 from waitbus.quantities import HEARTBEAT_MIN, parse_duration, parse_finite_duration, parse_size
 
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_GOOD = "`waitbus config schema --format toml-example` prints a good one"
 
 Seconds = NewType("Seconds", float)
 """A duration in s; in the file a number or a text such as `30d`, or `none` where it may be None."""
@@ -178,12 +185,22 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
       ConfigError: it cannot be read, or is not TOML.
     """
+    return parsed(text_of(path), path)
+
+
+def text_of(path: Path) -> str:
+    """What stands in a file; nothing, if there is no file.
+
+    Raises:
+      ConfigError: it cannot be read, or is no text.
+    """
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        return whole.read(path).decode()
     except FileNotFoundError:
-        return {}
+        return ""
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfigError(f"{path} has more than {whole.SMALL:,} bytes", hint=_GOOD) from None
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}", hint="mend its rights, or set WAITBUS_CONFIG_DIR"
         ) from None
@@ -191,14 +208,22 @@ def read(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path} is not UTF-8: {error.reason} at byte {error.start}", hint="save it as UTF-8"
         ) from None
+
+
+def parsed(text: str, path: Path) -> dict[str, Any]:
+    """The plain values of a text, the one of the file `path`.
+
+    Raises:
+      ConfigError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"{path} is not TOML: {error}", hint="`waitbus config schema --format toml-example` prints a good one"
-        ) from None
+        raise ConfigError(f"{path} is not TOML: {error}", hint=_GOOD) from None
     except (ValueError, RecursionError):
         raise ConfigError(
             f"{path} has a number or a nesting that is longer than anybody reads",
-            hint="`waitbus config schema --format toml-example` prints a good one",
+            hint=_GOOD,
         ) from None
 
 
@@ -229,7 +254,7 @@ def table_of(kind: type[T], values: Any, place: str, found: list[Problem]) -> T 
     wrong = len(found)
     # Not cattrs as a whole: it stops at the first fault of each class, and says it in its own words.
     if not isinstance(values, dict):
-        found.append(Problem(place, f"{place}: {values!r} is not a table", f"write [{place}] above its keys"))
+        found.append(Problem(place, f"{place}: {_as_toml(values)} is not a table", f"write [{place}] above its keys"))
         return None
     known = settings(kind)
     given: dict[str, Any] = {}
@@ -282,7 +307,7 @@ def _value(value: Any, setting: attrs.Attribute[Any]) -> Any:
     if options is not None:
         found = next((one for one in options if str(one).lower() == str(made).lower()), None)
         if found is None:
-            raise InvalidValue(f"{value!r} is none of {', '.join(map(str, options))}", hint="write one of them")
+            raise InvalidValue(f"{_as_toml(value)} is none of {', '.join(map(str, options))}", hint="write one of them")
         return found
     if setting.validator is not None:
         _validate(setting, made)
@@ -295,7 +320,7 @@ def _validate(setting: attrs.Attribute[Any], value: Any) -> None:
     except InvalidValue:
         raise
     except (TypeError, ValueError):  # those of attrs, whose sentences are not for people
-        raise InvalidValue(f"{value!r} is not legal", hint=_lowered(setting)) from None
+        raise InvalidValue(f"{_as_toml(value)} is not legal", hint=_lowered(setting)) from None
 
 
 def _read(value: Any, setting: attrs.Attribute[Any]) -> Any:
@@ -306,7 +331,7 @@ def _read(value: Any, setting: attrs.Attribute[Any]) -> Any:
     try:
         return _converter().structure(value, setting.type or str)
     except (BaseValidationError, StructureHandlerNotFoundError, TypeError):  # of a kind that only another's source has
-        raise InvalidValue(f"{value!r} is not legal", hint=_lowered(setting)) from None
+        raise InvalidValue(f"{_as_toml(value)} is not legal", hint=_lowered(setting)) from None
 
 
 @cache
@@ -372,18 +397,18 @@ def _number_or_none(value: Any) -> float | None:
 def _number(value: Any) -> float:
     if value == "none":
         raise InvalidValue("'none' is not possible here", hint="write a number")
-    return float(_finite(value))
+    return float(_finite(value, "write a number, without quotes"))
 
 
 def _yes_or_no(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InvalidValue(f"{value!r} is neither true nor false", hint="write true or false, without quotes")
+        raise InvalidValue(f"{_as_toml(value)} is neither true nor false", hint="write true or false, without quotes")
     return value
 
 
 def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidValue(f"{value!r} is not a whole number", hint="write a whole number, without quotes")
+        raise InvalidValue(f"{_as_toml(value)} is not a whole number", hint="write a whole number, without quotes")
     return value
 
 
@@ -410,23 +435,28 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else f"{_finite(value):f}".rstrip("0").rstrip(".")
 
 
-def _finite(value: Any) -> float:
+def _finite(value: Any, hint: str = 'write a number, or a text such as "30d" where a unit is meant') -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidValue(
-            f"{value!r} is not a number", hint='write a number, or a text such as "30d" where a unit is meant'
-        )
+        raise InvalidValue(f"{_as_toml(value)} is not a number", hint=hint)
     return value
+
+
+def _as_toml(value: Any) -> str:
+    """A value as the file has it, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, date | dt_time) else shown(value)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidValue(f"{value!r} is not a text", hint="put it in quotes")
+        raise InvalidValue(f"{_as_toml(value)} is not a text", hint="put it in quotes")
     return value
 
 
 def _table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidValue(f"{value!r} is not a table", hint="write its name in brackets above its keys")
+        raise InvalidValue(f"{_as_toml(value)} is not a table", hint="write its name in brackets above its keys")
     return value
 
 
@@ -434,7 +464,9 @@ def _tables(value: Any) -> dict[str, dict[str, Any]]:
     tables = _table(value)
     for name, inner in tables.items():
         if not isinstance(inner, dict):
-            raise InvalidValue(f"{name} = {inner!r} is not a table", hint="write its name in brackets above its keys")
+            raise InvalidValue(
+                f"{name} = {_as_toml(inner)} is not a table", hint="write its name in brackets above its keys"
+            )
     return tables
 
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeGuard
 from zlib import crc32
 
-from waitbus import __version__, paths
+from waitbus import __version__, paths, whole
 from waitbus.errors import WaitbusError
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def folders() -> list[str]:
 
     Anybody's files may lie in those, and change at any time.
     """
-    script = os.path.abspath(sys.argv[0]) if getattr(sys, "argv", None) else ""
-    others = {paths.here(), os.path.dirname(script), os.path.dirname(os.path.realpath(script))}
-    known = (os.path.abspath(folder) for folder in sys.path if folder)
+    here = paths.here() or "/"  # from a current directory that was removed nothing relative leads anywhere
+    script = os.path.join(here, sys.argv[0]) if getattr(sys, "argv", None) else ""
+    others = {here, os.path.dirname(os.path.normpath(script)), os.path.dirname(os.path.realpath(script or here))}
+    known = (os.path.normpath(os.path.join(here, folder)) for folder in sys.path if folder)
     return [folder for folder in dict.fromkeys(known) if folder not in others or folder.endswith("-packages")]
 
 
@@ -75,8 +76,7 @@ def is_fresh(index: Index) -> bool:
 def stored() -> Index | None:
     """The index in force, if there is one and it is fresh."""
     try:
-        with open(index_path(of()), "rb") as file:
-            index = json.loads(file.read(INDEX_MAX + 1))
+        index = json.loads(whole.read(index_path(of()), INDEX_MAX))
     except (OSError, ValueError, RecursionError, WaitbusError):
         return None
     return index if _is_index(index) and is_fresh(index) else None

@@ -205,6 +205,10 @@ class ProtocolError(WaitbusError):
     """A peer broke the wire protocol; the connection is closed."""
 
 
+class VersionRefused(ProtocolError):
+    """The client speaks another protocol version: the one refusal that protocol 1 answers with a frame."""
+
+
 class BroadcastConnectionError(WaitbusError, OSError):
     """The name that programs written for 0.2 catch. Never raised: a client without a daemon reads the log itself."""
 
@@ -253,6 +257,12 @@ class FileUnwritable(WaitbusError):
     exit_code = EXIT_LOG
 
 
+class OutputUnwritable(WaitbusError):
+    """stdout cannot be written: its disk is full, or the like."""
+
+    exit_code = EXIT_LOG
+
+
 # -- processes ---------------------------------------------------------------------------------------------------------
 
 
@@ -270,3 +280,12 @@ class CommandNotExecutable(WaitbusError):
     """The command to run is there and cannot be executed."""
 
     exit_code = 126
+
+
+# -- the demo ----------------------------------------------------------------------------------------------------------
+
+
+class DemoFailed(WaitbusError):
+    """Something that the demo shows did not happen."""
+
+    exit_code = EXIT_NO

@@ -143,9 +143,15 @@ def payload(value: object) -> str:
         raise InvalidEvent("payload_json holds a lone surrogate", hint=r"write it as JSON does, \udcff") from None
     except ValueError as error:
         raise InvalidEvent(
-            f"payload_json is not JSON: {error}", hint='write JSON, as in {"version": "1.4.2"}'
+            f"payload_json is not JSON: {not_json(error)}", hint='write JSON, as in {"version": "1.4.2"}'
         ) from None
     return value
+
+
+def not_json(error: ValueError) -> str:
+    """Why a text is no JSON that can be read. What Python says of a long number is advice to a programmer."""
+    said = str(error)
+    return "a number has more than 4,300 digits" if "set_int_max_str_digits" in said else said
 
 
 def _no_constant(constant: str) -> object:
@@ -261,5 +267,8 @@ def shown(value: object) -> str:
     """A value as an error names it: as Python writes it, cut where it is long."""
     if isinstance(value, str) and len(value) > 70:
         value = value[:70] + "..."
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except Exception:  # somebody's own, and broken
+        shown = f"a {type(value).__name__}"
     return shown if len(shown) <= 80 else shown[:77] + "..."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from waitbus import whole
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,8 +23,7 @@ def line(*, pid: int, since: int, how: str, version: str) -> bytes:
 def read(path: Path) -> dict[str, Any]:
     """Those of `pid`, `since`, `how` and `version` that the file at `path` tells; none if it is empty, garbage, or not there."""
     try:
-        with path.open("rb") as file:
-            about = json.loads(file.read(LINE_MAX) or b"{}")
+        about = json.loads(whole.read(path, LINE_MAX) or b"{}")
     except (OSError, ValueError, RecursionError):
         return {}
     return {name: about[name] for name in about if _is_told(name, about[name])} if isinstance(about, dict) else {}

@@ -111,11 +111,17 @@ def as_path(path: Path | str, *, what: str = "the path") -> Path:
         raise PathError(f"{what} {path!r} is not a path", hint="give a string or a pathlib.Path") from None
     if "\0" in os.fspath(found):
         raise PathError(f"{what} {path!r} has a NUL in it", hint="write it without")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError:
+        raise PathError(
+            f"{what} {path!r} has a character that no file name can have", hint="write it without"
+        ) from None
     return found
 
 
-def absolute(path: Path | str) -> Path:
-    """`path` from the current directory.
+def absolute(path: Path | str, *, what: str = "") -> Path:
+    """`path` from the current directory; `what` names the option in the error.
 
     Raises:
       PathError: it is none, or is relative, and the current directory was removed.
@@ -124,8 +130,9 @@ def absolute(path: Path | str) -> Path:
     try:
         return given.absolute()
     except OSError:
+        named = f"{what} {os.fspath(path)!r}".strip()
         raise PathError(
-            f"{os.fspath(path)!r} leads nowhere: the current directory was removed", hint="write it from /, or cd first"
+            f"{named} leads nowhere: the current directory was removed", hint="write it from /, or cd first"
         ) from None
 
 

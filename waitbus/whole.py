@@ -1,11 +1,36 @@
-"""Files that are there whole or not at all: written under another name in the same folder, then renamed."""
+"""Files that are there whole or not at all: written under another name in the same folder, then renamed; and read at once.
+
+Whatever stands in a file's place, nobody is waited for: a pipe that nobody has open is empty, and a device has an end.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
+
+SMALL = 1 << 20
+"""Bytes of a file that people write by hand."""
+
+
+def read(path: Path | str, most: int = SMALL) -> bytes:
+    """All of a small file. Of a pipe what its writers say, if there are any.
+
+    Raises:
+      OSError: it cannot be read, or has more than `most` bytes.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        os.set_blocking(file.fileno(), True)
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
+    return data
+
+
+def _at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def write(path: Path, data: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
@@ -19,8 +44,12 @@ def write(path: Path, data: bytes, *, mode: int = 0o600, replace: bool = True) -
     """
     path = Path(os.path.realpath(path))
     there = _mode(path)
-    if there is not None and not stat.S_ISREG(there) and not stat.S_ISDIR(there):
-        path.write_bytes(data)
+    if there is not None and stat.S_ISDIR(there):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if there is not None and not stat.S_ISREG(there):
+        with open(path, "wb", opener=_at_once) as file:
+            os.set_blocking(file.fileno(), True)
+            file.write(data)
         return
     fresh = path.with_name(f".{os.urandom(4).hex()}.new")
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from waitbus.errors import ProtocolError
+from waitbus.errors import ProtocolError, VersionRefused
 from waitbus.events import (
     COLUMN_FIELDS,
     NAME,
@@ -146,10 +146,6 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 # -- from client to daemon ---------------------------------------------------------------------------------------------
-
-
-class VersionRefused(ProtocolError):
-    """The client speaks another protocol version: the one refusal that protocol 1 answers with a frame."""
 
 
 @attrs.frozen

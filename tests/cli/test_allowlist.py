@@ -115,6 +115,26 @@ def test_a_damaged_file_is_set_aside_and_what_can_be_read_is_kept(call: Call, in
     schemas.checked("allowlist-repair", call("allowlist", "repair", "--json").out)
 
 
+def test_a_folder_in_its_place_is_set_aside_too(call: Call, home: Path) -> None:
+    pins.pins_path().mkdir(parents=True, mode=0o700)
+    done = call("allowlist", "repair")
+    assert (done.code, "kept 0 pins; the damaged file is" in done.err) == (0, True), done
+    assert pins.read() == []
+
+
+def test_a_folder_that_may_not_be_written_is_said(call: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    pins.pins_path().mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr("os.rename", refused)
+    done = call("allowlist", "repair")
+    assert (done.code, done.err.splitlines()) == (
+        74,
+        [f"error: cannot set {pins.pins_path()} aside: Permission denied", "hint: mend the rights of its folder"],
+    )
+
+
 def test_what_is_wrong_with_a_plugin_is_said_where_sources_are_looked_at(
     call: Call, home: Path, info: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

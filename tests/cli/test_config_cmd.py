@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +43,14 @@ def write(home: Path, text: str) -> Path:
 # -- validate ----------------------------------------------------------------------------------------------------------
 
 
+def test_what_a_shell_substitutes_is_judged(home: Path) -> None:
+    """`<(...)` can be read once."""
+    line = f"{shlex.join(support.WAITBUS)} config validate <(echo; echo 'heartbeat_secs = 1')"
+    done = support.run(["bash", "-c", line])
+    assert done.code == 2
+    assert re.match(r"error: /dev/fd/\d+:2: unknown key 'heartbeat_secs'\n", done.err), done
+
+
 def test_no_file_is_right(cli: Cli) -> None:
     """0.2 called a missing default file invalid, although its defaults are legal."""
     assert cli("config", "validate") == support.Result(
@@ -65,6 +75,7 @@ def test_the_environment_has_no_say(cli: Cli, home: Path) -> None:
 
 
 NUMBER = 'write a number, or a text such as "30d" where a unit is meant'
+PLAIN_NUMBER = "write a number, without quotes"
 DURATION = "write 500ms, 30s, 10m, 1h30m, or none"
 AN_END = "write 500ms, 30s, 10m or 1h30m"
 TABLE = "write its name in brackets above its keys"
@@ -74,11 +85,11 @@ WRONG = [
     ('log_level = "loud"', 1, "log_level: 'loud' is none of DEBUG, INFO, WARNING, ERROR", "write one of them"),
     ("log_level = 3", 1, "log_level: 3 is not a text", "put it in quotes"),
     ('synchronous = "off"', 1, "synchronous: 'off' is none of NORMAL, FULL", "write one of them"),
-    ('\nheartbeat_sec = "x"', 2, "heartbeat_sec: 'x' is not a number", NUMBER),
-    ("heartbeat_sec = true", 1, "heartbeat_sec: True is not a number", NUMBER),
-    ("heartbeat_sec = nan", 1, "heartbeat_sec: nan is not a number", NUMBER),
-    ("heartbeat_sec = inf", 1, "heartbeat_sec: inf is not a number", NUMBER),
-    ("heartbeat_sec = {}", 1, "heartbeat_sec: {} is not a number", NUMBER),
+    ('\nheartbeat_sec = "x"', 2, "heartbeat_sec: 'x' is not a number", PLAIN_NUMBER),
+    ("heartbeat_sec = true", 1, "heartbeat_sec: true is not a number", PLAIN_NUMBER),
+    ("heartbeat_sec = nan", 1, "heartbeat_sec: nan is not a number", PLAIN_NUMBER),
+    ("heartbeat_sec = inf", 1, "heartbeat_sec: inf is not a number", PLAIN_NUMBER),
+    ("heartbeat_sec = {}", 1, "heartbeat_sec: {} is not a number", PLAIN_NUMBER),
     ("heartbeat_sec = 0", 1, "heartbeat_sec: 0 is below 0.05", "write 0.05 or more"),
     ("heartbeat_sec = -1.5", 1, "heartbeat_sec: -1.5 is below 0.05", "write 0.05 or more"),
     ('stall_timeout = "soon"', 1, "stall_timeout: 'soon' is not a duration", AN_END),
@@ -102,6 +113,11 @@ WRONG = [
     ('"a b" = 1', 1, "unknown key 'a b'", KNOWN),
     ("sources = 1", 1, "sources: 1 is not a table", TABLE),
     ("[sources]\nfs = 1", 1, "sources: fs = 1 is not a table", TABLE),
+    ("\nsources.fs = 1", 2, "sources: fs = 1 is not a table", TABLE),
+    ("\na.b.c = 1", 2, "unknown key 'a'", KNOWN),
+    ("\n[a.b]\nc = 1", 2, "unknown key 'a'", KNOWN),
+    ("log_level = 1979-05-27T07:32:00Z", 1, "log_level: 1979-05-27 07:32:00+00:00 is not a text", "put it in quotes"),
+    ("synchronous = true", 1, "synchronous: true is not a text", "put it in quotes"),
     ("plugins = 1", 1, "plugins: 1 is not a table", TABLE),
     ("mcp = []", 1, "mcp: [] is not a table", TABLE),
 ]

@@ -314,7 +314,8 @@ Limits:
 Time:
   --at TIME           When.
   --since SINCE       From when.
-  --timeout DURATION  Wait at most 10m; or none.  [env var: WAITBUS_TIMEOUT]
+  --timeout DURATION  Give up after that long, as in 10m [default: never].
+                      [env var: WAITBUS_TIMEOUT]
 
 Output:
   --format [text|json]  Form.
@@ -572,6 +573,22 @@ def test_completion_knows_commands_and_values(
     done = cli(env=env)
     assert (done.code, done.err) == (0, "")
     assert found in done.out.splitlines()
+
+
+@pytest.mark.parametrize("value", ["", "garbage", "bash_source", "tcsh_complete"])
+def test_a_variable_that_no_shell_of_ours_sets_is_no_question(value: str, cli: Callable[..., support.Result]) -> None:
+    done = cli("emit", "deploy", env={"_WAITBUS_COMPLETE": value})
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith("  deploy\n")
+
+
+@pytest.mark.parametrize(
+    "env", [{}, {"COMP_WORDS": "waitbus", "COMP_CWORD": "x"}, {"COMP_WORDS": "'", "COMP_CWORD": "1"}]
+)
+def test_a_shell_that_asks_badly_is_told_nothing(env: dict[str, str], cli: Callable[..., support.Result]) -> None:
+    done = cli(env={"_WAITBUS_COMPLETE": "bash_complete", **env})
+    assert done.err == ""
+    assert done.code in (0, 1)
 
 
 def test_completing_a_command_name_imports_no_command() -> None:

@@ -171,7 +171,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: waitbus.ready_port("5432"), InvalidWait, "place '5432' is not HOST:PORT"),
     (lambda: waitbus.ready_port(5432), InvalidWait, "place 5432 is not a text"),  # type: ignore[arg-type]
     (lambda: waitbus.ready_http("localhost"), InvalidWait, "url 'localhost' is not a URL of http or https"),
-    (lambda: waitbus.ready_http("http://a", 99), InvalidWait, "--http-status '99' is no status"),
+    (lambda: waitbus.ready_http("http://a", 99), InvalidWait, "status '99' is no status"),
     (lambda: waitbus.ready_file(""), InvalidWait, "path '' names no file"),
     (lambda: waitbus.ready_gone(" "), InvalidWait, "path ' ' names no file"),
     (lambda: waitbus.watch_process(0), InvalidPid, "0 is not a process id"),

@@ -4,6 +4,7 @@ import pytest
 
 from waitbus.client.start import NOW, Start, parse_since
 from waitbus.errors import InvalidCursor
+from waitbus.event_checks import shown
 
 HOUR_NS = 3600 * 10**9
 
@@ -36,5 +37,5 @@ def test_since_takes_a_cursor_a_duration_or_a_time(text: str | None, start: Star
 def test_what_is_no_place_in_the_log_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidCursor, match="neither a cursor nor a time") as caught:
         parse_since(text, what="--since")
-    assert caught.value.message.startswith(f"--since {text!r}")
+    assert caught.value.message.startswith(f"--since {shown(text)}")
     assert "an event id as `waitbus cursor` prints" in caught.value.hint

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import waitbus
 from tests.client.faces import Face, emit, event
-from waitbus import errors
+from waitbus import conditions, errors
 from waitbus.producer import emit_all
 from waitbus.store import shared
 
@@ -70,6 +70,11 @@ def test_a_count_that_is_no_number_is_refused(face: Face, count: Any) -> None:
         ({"socket_path": b"/x"}, errors.PathError, "socket_path b'/x' is not a path"),
         ({"told": 5}, errors.InvalidWait, "told 5 is no function"),
         ({"told": "print"}, errors.InvalidWait, "told 'print' is no function"),
+        (
+            {"socket_path": "\ud800"},
+            errors.PathError,
+            r"socket_path '\ud800' has a character that no file name can have",
+        ),
     ],
     ids=str,
 )
@@ -121,7 +126,7 @@ def test_a_failure_of_a_series_itself_is_its_own() -> None:
     assert shared().head() == 0
 
 
-@pytest.mark.parametrize("path", [5, b"/x", "a\0b"])
+@pytest.mark.parametrize("path", [5, b"/x", "a\0b", "\ud800"])
 def test_a_log_that_is_no_path_is_refused(face: Face, path: Any) -> None:
     refused(face, errors.PathError, f"the path {path!r} ", "emit", event(1), db_path=path)
 
@@ -204,6 +209,90 @@ def test_one_clause_need_not_be_in_a_list(face: Face, clause: str) -> None:
     emit(1)
     outcome = face.call("decide", **{clause: "agent:n=1"}, since="1h", timeout=5)
     assert outcome.frame.fields["n"] == 1
+
+
+WATCHED: list[tuple[Callable[[], object], type[errors.WaitbusError], str]] = [
+    (lambda: waitbus.watch_process("1"), errors.InvalidPid, "'1' is not a process id"),  # type: ignore[arg-type]
+    (lambda: waitbus.watch_process(True), errors.InvalidPid, "True is not a process id"),
+    (lambda: waitbus.watch_process(1.0), errors.InvalidPid, "1.0 is not a process id"),  # type: ignore[arg-type]
+    (lambda: waitbus.watch_files(".", None), errors.InvalidWait, "glob None is neither a text nor several"),  # type: ignore[arg-type]
+    (lambda: waitbus.watch_files(".", ["*.py", 5]), errors.InvalidWait, "glob 5 is not a text"),  # type: ignore[list-item]
+    (lambda: waitbus.watch_files(".", "\ud800"), errors.InvalidValue, r"'\ud800' is no glob"),
+    (
+        lambda: waitbus.watch_files("\ud800"),
+        errors.PathError,
+        r"root '\ud800' has a character that no file name can have",
+    ),
+    (lambda: waitbus.watch_source(None), errors.InvalidWait, "source None is not a text"),  # type: ignore[arg-type]
+    (lambda: waitbus.watch_source("x" * 1000), errors.UnknownSource, "no source 'xxx"),
+    (lambda: waitbus.ready_port("x" * 1000), errors.InvalidWait, "is not HOST:PORT"),
+    (lambda: waitbus.ready_port(5), errors.InvalidWait, "place 5 is not a text"),  # type: ignore[arg-type]
+    (lambda: waitbus.ready_http("http://a/", None), errors.InvalidWait, "status None is neither"),  # type: ignore[arg-type]
+    (lambda: waitbus.ready_http("http://a/", [2.5]), errors.InvalidWait, "status 2.5 is not a text"),  # type: ignore[list-item]
+    (lambda: waitbus.ready_file("\ud800"), errors.PathError, r"path '\ud800' has a character that no file name"),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "said"), WATCHED, ids=[said for *_, said in WATCHED])
+def test_what_cannot_be_watched_is_refused(make: Callable[[], object], kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind) as caught:
+        make()
+    named(caught.value, said)
+
+
+def _check() -> Any:
+    return bool
+
+
+REGISTERED: list[tuple[Callable[[], object], type[errors.WaitbusError], str]] = [
+    (lambda: waitbus.register_condition(None, _check), errors.InvalidName, "None is not a name for a condition"),  # type: ignore[arg-type]
+    (lambda: waitbus.register_condition("mine", "x"), errors.EvaluatorError, "condition 'mine' is 'x', which is no function"),  # type: ignore[arg-type]
+    (lambda: waitbus.register_evaluator(5, _check), errors.InvalidName, "5 is not a name for a evaluator"),  # type: ignore[arg-type]
+    (lambda: waitbus.register_evaluator("mine", None), errors.EvaluatorError, "evaluator 'mine' is None, which is no function"),  # type: ignore[arg-type]
+    (lambda: waitbus.register_source({"name": "x"}), errors.InvalidName, "{'name': 'x'} is no declaration of a source"),  # type: ignore[arg-type]
+    (lambda: waitbus.register_source("timer"), errors.InvalidName, "'timer' is no declaration of a source"),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("register", "kind", "said"), REGISTERED, ids=[said for *_, said in REGISTERED])
+def test_what_is_none_is_not_registered(register: Callable[[], object], kind: type[Exception], said: str) -> None:
+    before = dict(conditions._conditions), dict(conditions._evaluators)
+    with pytest.raises(kind) as caught:
+        register()
+    named(caught.value, said)
+    assert (conditions._conditions, conditions._evaluators) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"event_types": "tick"}, "'tick' in a declaration is not several texts"),
+        ({"event_types": None}, "None in a declaration is not several texts"),
+        ({"event_types": [5]}, "5 in a declaration is not a text"),
+        ({"progress": "tick"}, "'tick' in a declaration is not several texts"),
+        ({"fields": ["path"]}, "['path'] in a declaration is not a mapping"),
+        ({"vocabulary": {"action": "created"}}, "'created' in a declaration is not several texts"),
+        ({"example": None}, "None in a declaration is not a mapping"),
+        ({"about": 5}, "5 in a declaration is not a text"),
+        ({"implementation": None}, "None in a declaration is not a text"),
+    ],
+    ids=str,
+)
+def test_a_declaration_of_the_wrong_kind_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(errors.InvalidName) as caught:
+        waitbus.SourceSpec(**{"name": "timer", "event_types": ["tick"], **given})
+    named(caught.value, said)
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("by its own fault")
+
+
+def test_a_value_that_cannot_be_shown_is_refused_all_the_same() -> None:
+    with pytest.raises(errors.InvalidEvent) as caught:
+        waitbus.emit(Unspeakable())  # type: ignore[arg-type]
+    named(caught.value, "a Unspeakable is no event")
 
 
 def refused(face: Face, kind: type[Exception], said: str, name: str, *args: Any, **given: Any) -> None:

@@ -19,8 +19,9 @@ import pytest
 from tests import support
 from tests.e2e.terminal import CTRL_C, Terminal
 from tests.schemas import checked
+from waitbus.errors import DemoFailed
 from waitbus.ops import demo, stage
-from waitbus.ops.stage import DemoFailed, Stage
+from waitbus.ops.stage import Stage
 
 Cli = Callable[..., support.Result]
 

@@ -147,7 +147,7 @@ NO_PLACES = [
     ("a b:80", "--port 'a b:80' names no host"),
     ("http//a:80", "--port 'http//a:80' names no host"),
     ("me@host:80", "--port 'me@host:80' names no host"),
-    (f"{'a' * 254}:80", f"--port '{'a' * 254}:80' names no host"),
+    (f"{'a' * 254}:80", f"--port '{'a' * 70}...' names no host"),
     ("a\u202eb:80", "--port 'a\\u202eb:80' names no host"),
 ]
 

@@ -125,7 +125,7 @@ REFUSED = [
     ("SELECT ?", "the statement has a ? or a :name"),
     ("SELECT :name", "the statement has a ? or a :name"),
     ("SELECT '\0'", "SQLite says"),
-    ("SELECT '\udcff'", "SQLite says"),
+    ("SELECT '\udcff'", "the statement is not UTF-8"),
     ("SELECT * FROM nowhere", "SQLite says: no such table: nowhere"),
     ("SELECT length(zeroblob(400000000))", "SQLite says: string or blob too big"),
     ("SELECT abs(-9223372036854775808)", "SQLite says: integer overflow"),

@@ -29,6 +29,7 @@ from __future__ import annotations
 import sys
 
 from waitbus.cli import output
+from waitbus.errors import OutputUnwritable
 
 TYPE_CHECKING = False  # typing is 8 ms, a quarter of `waitbus --version`; mypy knows the name by itself
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _print(page: str) -> int:
         output.data(page)
     except output.ReaderLeft:
         return output.EXIT_PIPE
-    except output.Unwritable as error:
+    except OutputUnwritable as error:
         return output.fail(error.message, error.hint, error.exit_code)
     return 0
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from waitbus.cli.command import Usage
+from waitbus.cli.completing import condition_names, event_types, files, folders, source_names
 from waitbus.cli.options import FINITE_DURATION, PID, SINCE, argument, option
 from waitbus.cli.spelling import BUILT_IN, EMBEDDED
 from waitbus.client.aside import aside_of
@@ -107,10 +108,24 @@ def what_options(function: F) -> F:
     settle = f"How long no new run may appear behind the last [default: {SETTLE_DEFAULT}]."
     return _all(
         function,
-        argument("types", nargs=-1, metavar="[TYPE]...", note="Any of these event types, as in deploy_finished."),
-        many("--source", "sources", metavar="NAME", help="From this source; any of these."),
+        argument(
+            "types",
+            nargs=-1,
+            metavar="[TYPE]...",
+            shell_complete=event_types,
+            note="Any of these event types, as in deploy_finished.",
+        ),
+        many(
+            "--source", "sources", metavar="NAME", shell_complete=source_names, help="From this source; any of these."
+        ),
         many("--match", metavar="TERM", help="With KEY=VALUE, KEY!=VALUE, KEY>VALUE, KEY?, ...; all of these."),
-        many("--cond", "conditions", metavar="NAME", help="That is failed, succeeded, finished, or another condition."),
+        many(
+            "--cond",
+            "conditions",
+            metavar="NAME",
+            shell_complete=condition_names,
+            help="That is failed, succeeded, finished, or another condition.",
+        ),
         many("--eval", "evaluators", metavar="NAME:EXPR", help="For which an installed evaluator says yes."),
         many("--match-cel", "cel", metavar="EXPR", help="The same as --eval cel:EXPR."),
         many("--match-jmespath", "jmespath", metavar="EXPR", help="The same as --eval jmespath:EXPR."),
@@ -132,13 +147,14 @@ def beside_options(function: F) -> F:
             "--root",
             "roots",
             metavar="DIR",
+            shell_complete=folders,
             help="Changes of files in this folder [default: the configured roots, else .].",
         ),
         many("--glob", "globs", metavar="PATTERN", help="Changes of files of such names, as in '*.py'."),
         many("--pid", "pids", type=PID, metavar="N", help="The end of that process, whoever started it."),
         many("--port", "ports", metavar="HOST:PORT", help="Until somebody accepts connections there. Polls."),
-        many("--exists", "there", metavar="FILE", help="Until that file is there. Polls."),
-        many("--gone", "gone", metavar="FILE", help="Until that file is gone. Polls."),
+        many("--exists", "there", metavar="FILE", shell_complete=files, help="Until that file is there. Polls."),
+        many("--gone", "gone", metavar="FILE", shell_complete=files, help="Until that file is gone. Polls."),
         many("--http", "urls", metavar="URL", help="Until a GET is answered well. Polls."),
         many("--http-status", "statuses", metavar="CODE", help="What is well: 200, 200-299, 2xx [default: 2xx]."),
     )

@@ -10,6 +10,7 @@ from waitbus.cli.command import Usage, near
 from waitbus.cli.emit import NAMED_FIELDS, doubt_source, source_name
 from waitbus.cli.files import opened
 from waitbus.errors import InvalidValue
+from waitbus.event_checks import not_json
 from waitbus.events import PAYLOAD_MAX, WELL_KNOWN, EventInsert
 from waitbus.producer import emit_all
 from waitbus.quantities import parse_time
@@ -110,7 +111,9 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
     except RecursionError:
         raise Usage(f"{where} is nested too deeply", hint="flatten it") from None
     except ValueError as error:
-        raise Usage(f"{where} is not JSON: {error}", hint="a batch has one JSON object on each line") from None
+        raise Usage(
+            f"{where} is not JSON: {not_json(error)}", hint="a batch has one JSON object on each line"
+        ) from None
     if not isinstance(value, dict):
         raise Usage(
             f"{where} is no JSON object", hint='as in {"event_type": "deploy_finished", "conclusion": "success"}'

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitbus.cli import output
 from waitbus.cli.command import group
+from waitbus.cli.completing import bookmark_names
 from waitbus.cli.options import SINCE, argument, json_option
 from waitbus.client import bookmarks
 from waitbus.client.start import NOW
@@ -51,7 +52,7 @@ def bookmark_list(as_json: bool) -> None:
     "set",
     examples=[("waitbus bookmark set ci", 0), ("waitbus bookmark set ci 1h --json", 0, "deploy")],
 )
-@argument("name", note="letters, digits, _ . and -")
+@argument("name", shell_complete=bookmark_names, note="letters, digits, _ . and -")
 @argument("since", type=SINCE, default="now", note="now, an event id, 10m or a time [default: now]")
 @json_option
 def bookmark_set(name: str, since: Start, as_json: bool) -> None:
@@ -75,7 +76,7 @@ def bookmark_set(name: str, since: Start, as_json: bool) -> None:
         ("waitbus bookmark delete never-made --json", 1),
     ],
 )
-@argument("name", note="letters, digits, _ . and -")
+@argument("name", shell_complete=bookmark_names, note="letters, digits, _ . and -")
 @json_option
 def bookmark_delete(name: str, as_json: bool) -> int:
     """Forget a bookmark; exit 1 if there is none of that name."""

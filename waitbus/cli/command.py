@@ -14,6 +14,7 @@ import click
 
 from waitbus import interrupt
 from waitbus.cli import output
+from waitbus.cli.completing import IN_CHILD, files
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,7 +96,8 @@ class Command(click.Command):
         self.tail = tail
         self.tail_needs_dashes = any(isinstance(param, click.Argument) for param in self.params)
         if tail is not None and not self.tail_needs_dashes:
-            self.params.append(click.Argument([tail], nargs=-1, type=click.UNPROCESSED, metavar="COMMAND"))
+            words = click.Argument([tail], nargs=-1, type=click.UNPROCESSED, metavar="COMMAND", shell_complete=files)
+            self.params.append(words)
             self.context_settings["allow_interspersed_args"] = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -119,6 +121,7 @@ class Command(click.Command):
             child = tuple(args[at + 1 :])
             rest = self._parse_own(ctx, args[:at])
             ctx.params[self.tail] = child
+            ctx.meta[IN_CHILD] = at < len(args)
         if not ctx.params[self.tail] and not ctx.resilient_parsing:
             raise Usage("no command to run is given", hint=f"write it last: {_usage(ctx)}", ctx=ctx)
         return rest

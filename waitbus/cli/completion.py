@@ -26,4 +26,6 @@ def completion(shell: str) -> None:
     assert found is not None, shell
     script = found(root(), {}, "waitbus", output.COMPLETE_VARIABLE)
     # Not script.source(): for bash that first runs a bash, to warn about versions of 2009.
-    output.data(script.source_template % script.source_vars())
+    text = script.source_template % script.source_vars()
+    # click's script for fish ends a help text at its first comma.
+    output.data(text.replace('string split "," $completion', 'string split --max 1 "," $completion'))

@@ -8,6 +8,7 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
+from waitbus.cli.completing import event_types, files, source_names
 from waitbus.cli.files import decoded, log_file, opened, shown
 from waitbus.cli.forms import chosen, form_options, text_line
 from waitbus.cli.options import TIME, argument, option, quiet_option
@@ -39,9 +40,15 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
         ('echo \'{"event_type": "nightly", "conclusion": "failure"}\' | waitbus emit --batch -', 0),
     ],
 )
-@argument("type", required=False, note="event type, as in deploy_finished")
+@argument("type", required=False, shell_complete=event_types, note="event type, as in deploy_finished")
 @option("--event-type", metavar="TYPE", group="What", help="The event type, in place of the argument.")
-@option("--source", metavar="NAME", group="What", help=f"Who tells it [default: {DEFAULT_SOURCE}].")
+@option(
+    "--source",
+    metavar="NAME",
+    group="What",
+    shell_complete=source_names,
+    help=f"Who tells it [default: {DEFAULT_SOURCE}].",
+)
 @option("--status", metavar="WORD", group="What", help="How far it is: in_progress, completed, ...")
 @option("--conclusion", metavar="WORD", group="What", help="How it ended: success, failure, ...")
 @option("--summary", metavar="TEXT", group="What", help="One sentence for people [default: made of the rest].")
@@ -62,12 +69,14 @@ OWN_OPTION = ("source", "event_type", "owner", "repo", "status", "conclusion", "
 @option(
     "--batch",
     metavar="FILE",
+    shell_complete=files,
     group="Record",
     help="Many events, one JSON object a line, from FILE or - (stdin); all or none.",
 )
 @option(
     "--junit",
     metavar="FILE",
+    shell_complete=files,
     group="Record",
     help="The suites and failures of a JUnit XML file, or of - (stdin); twice is once.",
 )

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from waitbus.errors import EXIT_LOG, WaitbusError
+from waitbus.errors import FileUnwritable
 from waitbus.render import json_line, neutral
 
 if TYPE_CHECKING:
@@ -35,12 +35,6 @@ NAMES = (
     "SUMMARY",
 )
 """The variables, each with WAITBUS_ before it."""
-
-
-class NoEventFile(WaitbusError):
-    """The file with the event cannot be written."""
-
-    exit_code = EXIT_LOG
 
 
 def environment(
@@ -82,7 +76,7 @@ def event_file(frame: EventFrame) -> Iterator[str]:
     """The path of a file, mode 0600, that holds the frame as JSON for as long as the block runs.
 
     Raises:
-      NoEventFile: it cannot be written.
+      FileUnwritable: it cannot be written.
     """
     path = _written(json_line(frame.to_dict()) + "\n")
     try:
@@ -104,7 +98,7 @@ def _written(text: str) -> str:
             os.unlink(path)
             raise
     except OSError as error:
-        raise NoEventFile(
+        raise FileUnwritable(
             f"the event cannot be written to a file for the command: {error.strerror}",
             hint="make space in the folder for temporary files, or set TMPDIR to another one",
         ) from None

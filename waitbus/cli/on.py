@@ -63,7 +63,9 @@ HUNG_UP = {signal.SIGHUP: ("hung up", 129)}
     help=f"From SIGTERM to SIGKILL [default: {STOP_TIMEOUT:g}s].",
 )
 @since_options
-@timeout_option(help="Wait at most 10m; with --loop, 10m without a match while nothing runs; or none.")
+@timeout_option(
+    help="Give up after that long, as in 10m; with --loop, that long without a match while nothing runs [default: never]."
+)
 @quiet_option
 def on(command: tuple[str, ...], loop: bool, restart: bool, stop_timeout: float, **given: Any) -> int:
     """Run a command when it happens, and hand it the event.

@@ -165,7 +165,7 @@ def quiet_option(function: F) -> F:
 
 def timeout_option(**attrs: Any) -> Callable[[F], F]:
     """`--timeout`, with `WAITBUS_TIMEOUT` as its default: seconds, or None."""
-    attrs = {"help": "Wait at most 10m; or none.", **attrs}
+    attrs = {"help": "Give up after that long, as in 10m [default: never].", **attrs}
     return option("--timeout", type=DURATION, envvar="WAITBUS_TIMEOUT", show_envvar=True, group="Time", **attrs)
 
 

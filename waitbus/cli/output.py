@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 
-from waitbus.errors import EXIT_LOG, EXIT_NO, WaitbusError
+from waitbus.errors import EXIT_NO, OutputUnwritable
 from waitbus.interrupt import EXIT_INTERRUPTED
 
 TYPE_CHECKING = False  # typing is 8 ms; mypy knows the name by itself
@@ -26,17 +26,13 @@ SENTENCE_MAX = 1000
 AGENT_LINE_MAX = 400
 """Characters of a line of `--lines agent`: each becomes a message to a model."""
 COMPLETE_VARIABLE = "_WAITBUS_COMPLETE"
+COMPLETIONS = ("bash_complete", "zsh_complete", "fish_complete")
+"""What it holds where a shell asks."""
 _COLOURS = {"success": "32", "failure": "31", "dim": "2"}
 
 
 class ReaderLeft(Exception):
     """Nobody reads stdout any more. No `WaitbusError`, so that nobody who handles those goes on writing."""
-
-
-class Unwritable(WaitbusError):
-    """stdout cannot be written: its disk is full, or the like."""
-
-    exit_code = EXIT_LOG
 
 
 class _Voice:
@@ -104,7 +100,7 @@ def speak_to_agent(on: bool = True) -> None:
 
 def completing() -> bool:
     """Whether a shell is asking for completions rather than calling us."""
-    return COMPLETE_VARIABLE in os.environ
+    return os.environ.get(COMPLETE_VARIABLE) in COMPLETIONS
 
 
 # -- stdout ------------------------------------------------------------------------------------------------------------
@@ -115,7 +111,7 @@ def data(text: str, *, flush: bool = True) -> None:
 
     Raises:
       ReaderLeft: nobody reads it any more; let it pass, the process ends with 141.
-      Unwritable: it could not be written.
+      OutputUnwritable: it could not be written.
     """
     out = sys.stdout
     if out is None:
@@ -149,7 +145,7 @@ def ending(text: str) -> None:
     """The last line for an agent, on stdout and once: how it ended. Shortened in the middle, since the exit code stands last.
 
     Raises:
-      ReaderLeft, Unwritable: as `data`.
+      ReaderLeft, OutputUnwritable: as `data`.
     """
     from waitbus.render import neutral
 
@@ -247,7 +243,7 @@ def _end(text: str) -> None:
     if _voice.agent:
         try:
             ending(text)
-        except (ReaderLeft, Unwritable):
+        except (ReaderLeft, OutputUnwritable):
             pass
 
 
@@ -300,14 +296,16 @@ def settle(code: int) -> int:
         if code > EXIT_NO:
             return code
         why = _lost(error)
-        return fail(why.message, why.hint, why.exit_code) if isinstance(why, Unwritable) else EXIT_PIPE
+        return fail(why.message, why.hint, why.exit_code) if isinstance(why, OutputUnwritable) else EXIT_PIPE
     return code
 
 
-def _lost(error: OSError) -> ReaderLeft | Unwritable:
+def _lost(error: OSError) -> ReaderLeft | OutputUnwritable:
     if isinstance(error, BrokenPipeError):
         return ReaderLeft()
-    return Unwritable(f"cannot write to standard output: {error.strerror}", hint="free space there, or write elsewhere")
+    return OutputUnwritable(
+        f"cannot write to standard output: {error.strerror}", hint="free space there, or write elsewhere"
+    )
 
 
 def leave(code: int) -> NoReturn:

@@ -11,7 +11,7 @@ import click
 
 from waitbus.cli import output
 from waitbus.cli.lazy import root
-from waitbus.errors import EXIT_BUG
+from waitbus.errors import EXIT_BUG, EXIT_NO
 from waitbus.interrupt import EXIT_INTERRUPTED
 
 
@@ -73,4 +73,7 @@ def _complete(program: click.Group) -> int:
     from click.shell_completion import shell_complete
 
     instruction = os.environ[output.COMPLETE_VARIABLE]
-    return shell_complete(program, {}, "waitbus", output.COMPLETE_VARIABLE, instruction)
+    try:
+        return shell_complete(program, {}, "waitbus", output.COMPLETE_VARIABLE, instruction)
+    except Exception:  # no words of a command line with it, say: a shell has no use for a sentence of ours
+        return EXIT_NO

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
+from waitbus.cli.completing import bookmark_names, source_names
 from waitbus.cli.forms import chosen, form_options, printer, text_line
 from waitbus.cli.options import COUNT, SINCE, option, quiet_option
 from waitbus.cli.reading import doubt_source, event_type_names, idle_option, passed_by, told
@@ -39,7 +40,13 @@ def _shared_options(function: F) -> F:
     for add in (
         quiet_option,
         form_options(default="text"),
-        option("--bookmark", metavar="NAME", group="Time", help="When watching: begin where NAME stands, and move it."),
+        option(
+            "--bookmark",
+            metavar="NAME",
+            group="Time",
+            shell_complete=bookmark_names,
+            help="When watching: begin where NAME stands, and move it.",
+        ),
         option(
             "--since", type=SINCE, metavar="SINCE", group="Time", help="Only behind an event id, 10m ago, or a time."
         ),
@@ -53,6 +60,7 @@ def _shared_options(function: F) -> F:
         option(
             "--source",
             metavar="NAME",
+            shell_complete=source_names,
             multiple=True,
             group="Which",
             help="Only this source, in every repository; any of these.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage
+from waitbus.cli.completing import source_names
 from waitbus.cli.options import Quantity, option
 from waitbus.errors import InvalidCursor
 from waitbus.events import NAME, NAME_MAX
@@ -39,7 +40,14 @@ def filter_options(function: F) -> F:
             group="Which",
             help="Only events that have KEY=VALUE, KEY!=VALUE, ...; all of these.",
         ),
-        option("--source", metavar="NAME", multiple=True, group="Which", help="Only this source; any of these."),
+        option(
+            "--source",
+            metavar="NAME",
+            multiple=True,
+            group="Which",
+            shell_complete=source_names,
+            help="Only this source; any of these.",
+        ),
         option(
             "--event-types",
             metavar="TYPE",

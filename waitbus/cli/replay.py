@@ -9,6 +9,7 @@ import attrs
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, command
+from waitbus.cli.completing import bookmark_names
 from waitbus.cli.forms import chosen, form_options, printer
 from waitbus.cli.options import COUNT, SINCE, argument, option, quiet_option
 from waitbus.cli.reading import bookmarked, filter_options, idle_option, passed_by, told, wanted
@@ -44,7 +45,13 @@ MOVE_EVERY = 0.02
     note="an event id (which is a cursor), 10m, or a time [default: the log's beginning]",
 )
 @option("--since", "since_option", type=SINCE, metavar="SINCE", group="Time", help="The same as an option.")
-@option("--bookmark", metavar="NAME", group="Time", help="Begin where NAME stands, and move it over what was printed.")
+@option(
+    "--bookmark",
+    metavar="NAME",
+    group="Time",
+    shell_complete=bookmark_names,
+    help="Begin where NAME stands, and move it over what was printed.",
+)
 @option("--strict-since", "strict", is_flag=True, group="Time", help="Exit 75 where events behind SINCE were pruned.")
 @option("--follow", is_flag=True, group="Time", help="Go on with what comes.")
 @idle_option("With --follow: end after so long without an event.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitbus.cli import output
 from waitbus.cli.command import Usage, group
+from waitbus.cli.completing import source_names
 from waitbus.cli.options import argument, json_option, option
 from waitbus.errors import EXIT_UNAVAILABLE
 from waitbus.ops.source_facts import example_frame, facts
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from waitbus.ops.status import SourceState
     from waitbus.sources.spec import SourceSpec
 
-NAME = argument("name", note="a source, as in fs or docker; `waitbus source list` lists them")
+NAME = argument(
+    "name", shell_complete=source_names, note="a source, as in fs or docker; `waitbus source list` lists them"
+)
 
 
 @group("source")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from waitbus.cli import output
 from waitbus.cli.command import command
+from waitbus.cli.completing import bookmark_names
 from waitbus.cli.forms import chosen, form_options, printer
 from waitbus.cli.options import COUNT, SINCE, option, quiet_option
 from waitbus.cli.reading import filter_options, idle_option, told, wanted
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     "--bookmark",
     metavar="NAME",
     group="Time",
+    shell_complete=bookmark_names,
     help="Begin where NAME stands, if it does, and move it over what was printed.",
 )
 @option(

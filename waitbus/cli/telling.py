@@ -316,6 +316,6 @@ def _not_said_today() -> bool:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - stamp.stat().st_mtime < SAY_NO_DAEMON_EVERY:
                 return False
-        os.close(os.open(stamp, os.O_WRONLY | os.O_CREAT, 0o600))
+        os.close(os.open(stamp, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600))
         os.utime(stamp)
     return True

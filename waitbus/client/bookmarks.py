@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from waitbus import whole
 from waitbus.errors import InvalidCursor, InvalidName
+from waitbus.event_checks import shown
 from waitbus.events import parse_event_id
 from waitbus.paths import cursors_dir, own_directory
 from waitbus.store import bookmarks as files
@@ -24,7 +25,7 @@ _PREFIX, _SUFFIX = "bookmark-", ".txt"
 
 def _path(name: object) -> Path:
     if not isinstance(name, str) or not _NAME.match(name) or name in (".", ".."):
-        raise InvalidName(f"{name!r} cannot be a bookmark", hint="write letters, digits, _ . and -, at most 100")
+        raise InvalidName(f"{shown(name)} cannot be a bookmark", hint="write letters, digits, _ . and -, at most 100")
     return cursors_dir() / f"{_PREFIX}{name}{_SUFFIX}"
 
 

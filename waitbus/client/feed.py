@@ -10,7 +10,8 @@ from waitbus.client.session import Session
 from waitbus.client.start import Start, parse_since
 from waitbus.client.steps import Gap, Note, Wait
 from waitbus.document import Document
-from waitbus.errors import CursorGap, LogError, OtherLog, PathError, UnknownEvent
+from waitbus.errors import CursorGap, InvalidWait, LogError, OtherLog, PathError, UnknownEvent
+from waitbus.event_checks import shown
 from waitbus.events import EventFrame
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class Feed:
         key: Callable[[], object] = object,
         told: Callable[[Note | Gap], None] | None = None,
     ) -> None:
+        if told is not None and not callable(told):
+            raise InvalidWait(
+                f"told {shown(told)} is no function", hint="give a function of one argument, or leave it out"
+            )
         begin = start if isinstance(start, Start) else parse_since(start)
         kept = bookmarks.read(bookmark) if bookmark is not None else None
         if kept is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 
 from waitbus.errors import EXIT_NO, EXIT_TIMEOUT, InvalidWait
+from waitbus.event_checks import shown
 from waitbus.predicate import ALTERNATIVES_MAX, Clause, Predicate, Wanted, parse_clauses
 from waitbus.verdict import Verdict, clause_failed, ends, exit_code, verdict_of
 
@@ -194,7 +195,7 @@ class Plan:
             )
         if type(self.count) is not int or (self.count != 1 and (positive != 1 or self.count < 1 or self.states)):
             raise InvalidWait(
-                f"--count {self.count!r} has no one thing to count",
+                f"--count {shown(self.count)} has no one thing to count",
                 hint="--count N, from 1 on, counts the events of one predicate",
             )
         if self.in_order and (len(self.all_of) < 2 or self.states):

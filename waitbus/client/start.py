@@ -55,7 +55,7 @@ def parse_since(text: str | None, *, what: str = "since", now_ns: int | None = N
     found = _of_id(bare) or _of_duration(bare, now_ns) or _of_time(bare)
     if found is None:
         raise InvalidCursor(
-            f"{what} {text!r} is neither a cursor nor a time",
+            f"{what} {shown(text)} is neither a cursor nor a time",
             hint=_HINT,
         )
     return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from waitbus import wire
-from waitbus.errors import ProtocolError
+from waitbus.errors import ProtocolError, VersionRefused
 from waitbus.hub.patience import UNREADABLE, Patience
 from waitbus.hub.report import report
 from waitbus.peer import peer_of
@@ -56,7 +56,7 @@ async def converse(hub: Hub, connection: socket.socket) -> None:
             sub, first = await _registered(hub, asked, pid)
     except ProtocolError as error:
         log.debug("a subscriber was refused: %s", error.message)
-        await _refuse(connection, wire.version_rejected() if isinstance(error, wire.VersionRefused) else b"")
+        await _refuse(connection, wire.version_rejected() if isinstance(error, VersionRefused) else b"")
         return
     try:
         with sub.scope:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from waitbus.ops.stage import DemoFailed
+from waitbus.errors import DemoFailed
 from waitbus.quantities import say_duration
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from waitbus.events import log_id
 from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import primary, translated
-from waitbus.store.files import identity, refuse_lost_link
+from waitbus.store.files import identity, refuse_lost_link, refuse_special
 from waitbus.store.retention import live_bytes
 from waitbus.store.rows import seq_before
 
@@ -97,10 +97,11 @@ def is_there(path: Path) -> bool:
     """Whether there is something at `path`.
 
     Raises:
-      LogError: it is not for us to see, or is a link that leads to no log.
+      LogError: it is not for us to see, is a link that leads to no log, or is no file.
     """
     with translated(path):
         refuse_lost_link(path)
+        refuse_special(path)
         return identity(os.fspath(path)) is not None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
-from waitbus.config import ENVIRONMENT, OF_OLD, Config, Problem, load, problems, read, settings
+from waitbus.config import ENVIRONMENT, OF_OLD, Config, Problem, load, parsed, problems, read, settings, text_of
 from waitbus.errors import ConfigError, SourceUnavailable
 from waitbus.ops.config_schema import plain
 from waitbus.sources import known_sources, loading
@@ -42,7 +42,8 @@ class Judgement:
 def judge(path: Path) -> Judgement:
     """Judge the file at `path`; one that is not there has no fault."""
     try:
-        values = read(path)
+        text = text_of(path)
+        values = parsed(text, path)
     except ConfigError as error:
         found = re.search(r"\(at line (\d+)", error.message)
         problem = Problem("", error.message.removeprefix(f"{path} ").removeprefix("is "), error.hint)
@@ -54,7 +55,6 @@ def judge(path: Path) -> Judgement:
     tables = values.get("sources")
     wrong += loading.problems(tables) if isinstance(tables, dict) else []
     wrong += _of_plugins(values.get("plugins"))
-    text = path.read_text(encoding="utf-8")
     return Judgement(path, True, tuple(Finding(one, line_of(text, one.place)) for one in wrong), of_old)
 
 
@@ -80,9 +80,9 @@ def line_of(text: str, place: str) -> int | None:
     for number, row in enumerate(text.splitlines(), 1):
         if header := _HEADER.fullmatch(row):
             table = _dotted(header[1])
-            if table == place:
+            if f"{table}.".startswith(f"{place}."):
                 return number
-        elif (key := _KEY.match(row)) and f"{table}.{_dotted(key[1])}".lstrip(".") == place:
+        elif (key := _KEY.match(row)) and f"{table}.{_dotted(key[1])}.".lstrip(".").startswith(f"{place}."):
             return number
     return None
 

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 import attrs
 
 import waitbus
-from waitbus.errors import EXIT_NO, WaitbusError
+from waitbus.errors import DemoFailed
 from waitbus.paths import SOCKET_PATH_MAX
 
 if TYPE_CHECKING:
@@ -39,12 +39,6 @@ class Child:
     process: subprocess.Popen[bytes]
     name: str
     rest: bytearray = attrs.field(factory=bytearray)
-
-
-class DemoFailed(WaitbusError):
-    """Something that the demo shows did not happen."""
-
-    exit_code = EXIT_NO
 
 
 class Stage:

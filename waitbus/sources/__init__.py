@@ -47,7 +47,7 @@ def source(name: str) -> SourceSpec:
     """
     specs = known_sources()
     if name not in specs:
-        message, hint = refusal(name) or (f"no source {name!r} is known here", f"known are {' '.join(specs)}")
+        message, hint = refusal(name) or (f"no source {shown(name)} is known here", f"known are {' '.join(specs)}")
         raise UnknownSource(message, hint=hint)
     return specs[name]
 

@@ -11,11 +11,11 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import attrs
 
+from waitbus import whole
 from waitbus.errors import ConfigError, ServiceMissing
 from waitbus.event_checks import shown
 
@@ -153,8 +153,7 @@ def _rank(path: str) -> int:
 
 def _read(path: str) -> str | None:
     try:
-        with Path(path).open("rb") as file:
-            return file.read(FILE_MAX).decode("utf-8", "replace")
+        return whole.read(path, FILE_MAX).decode("utf-8", "replace")
     except (OSError, ValueError):
         return None
 

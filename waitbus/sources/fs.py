@@ -15,6 +15,7 @@ import trio
 from waitbus.config import Seconds
 from waitbus.errors import ConfigError, InvalidValue, ServiceMissing, WaitbusError
 from waitbus.event_checks import shown
+from waitbus.paths import absolute
 from waitbus.sources.contract import SourceSettings
 from waitbus.sources.fs_globs import Globs
 from waitbus.sources.fs_watch import RootWatch, Turn
@@ -85,8 +86,11 @@ class FsSettings(SourceSettings):
 
         Raises:
           InvalidValue: a glob is none, or there are too many.
+          PathError: a root is relative, and the current directory was removed.
         """
         there = tuple(roots) or self.roots or (os.curdir,)
+        for root in there:
+            absolute(os.path.expanduser(root), what="--root")
         return attrs.evolve(self, roots=there, include=tuple(globs) or self.include)
 
     def globs(self) -> Globs:

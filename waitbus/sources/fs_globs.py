@@ -6,6 +6,7 @@ folder `docs`; `{a,b}` stands for either; `!` in front turns an include into an 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -55,12 +56,21 @@ def _rules(globs: Iterable[str]) -> tuple[Rule, ...]:
     found: list[Rule] = []
     for glob in globs:
         for each in _expanded(glob.removeprefix("./")):
-            one = rule(latin(each)) if not each.startswith("!") else None
+            one = rule(latin(each)) if not each.startswith("!") and _may_be_a_name(each) else None
             if one is None:
                 raise InvalidValue(f"{shown(glob)} is no glob", hint="write one as in '*.py' or 'src/**/*.ts'")
             found.append(one)
         _check_count(len(found))
     return tuple(found)
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether a file can be called so: not by a lone surrogate that stands for no byte."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _expanded(glob: str) -> list[str]:

@@ -6,6 +6,7 @@ themselves: they are asked again and again, at once, after 50 ms, and less and l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from waitbus.sources.ready_file import Exists, Gone
 from waitbus.sources.ready_port import Port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from waitbus.client.beside import Beside
@@ -40,7 +40,7 @@ def watch_files(root: str | Path = ".", glob: str | Iterable[str] = ()) -> Besid
     from waitbus.sources.narrowing import fs_predicate
     from waitbus.sources.watched import Watched, settings_for_wait
 
-    roots, globs = [_path(root, "root")], [glob] if isinstance(glob, str) else list(glob)
+    roots, globs = [_path(root, "root")], _texts(glob, "glob")
     spec = source("fs")
     predicate, settings = fs_predicate(roots, globs), settings_for_wait(spec, roots, globs)
     return Watched(spec, lambda: settings, predicate=predicate)
@@ -63,6 +63,7 @@ def watch_source(name: str, settings: SourceSettings | None = None) -> Beside:
     (`ConfigError`) when the wait begins.
 
     Raises:
+      InvalidWait: `name` is no text.
       UnknownSource: nobody declared it.
       SourceUnavailable: its events come from elsewhere.
     """
@@ -70,7 +71,7 @@ def watch_source(name: str, settings: SourceSettings | None = None) -> Beside:
     from waitbus.predicate import Predicate
     from waitbus.sources.watched import Watched, settings_for_wait
 
-    spec = source(name)
+    spec = source(_text(name, "source"))
     if not spec.embeddable or not spec.implementation:
         raise SourceUnavailable(
             f"source {name!r} cannot be run by a wait: its events come in from outside", hint="leave it out of sources"
@@ -106,8 +107,9 @@ def ready_http(url: str, status: str | int | Iterable[str | int] = "2xx") -> Bes
     """
     from waitbus.sources.ready_http import Http
 
-    several = [status] if isinstance(status, str | int) else list(status)
-    return Readiness(Http(_text(url, "url"), [str(one) for one in several], what="url"))
+    several = [status] if isinstance(status, int) else _several(status, "status")
+    wanted = [str(one) if isinstance(one, int) else _text(one, "status") for one in several]
+    return Readiness(Http(_text(url, "url"), wanted, what="url"))
 
 
 def ready_file(path: str | Path) -> Beside:
@@ -135,4 +137,18 @@ def _path(given: object, what: str) -> str:
 def _text(given: object, what: str) -> str:
     if not isinstance(given, str):
         raise InvalidWait(f"{what} {shown(given)} is not a text", hint="give a string")
+    return given
+
+
+def _texts(given: object, what: str) -> list[str]:
+    return [_text(one, what) for one in _several(given, what)]
+
+
+def _several(given: object, what: str) -> Iterable[object]:
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise InvalidWait(
+            f"{what} {shown(given)} is neither a text nor several", hint="give a string, or a list of them"
+        )
     return given

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 from waitbus.errors import InvalidWait
+from waitbus.paths import absolute
 from waitbus.predicate import Predicate, Term
 from waitbus.quantities import say_count
 from waitbus.terms import PATTERN_MAX
@@ -45,6 +46,7 @@ def path_terms(roots: Sequence[str], globs: Sequence[str]) -> tuple[Term, ...]:
 
     Raises:
       InvalidWait: an empty folder or glob, a folder that is a file, or so many that no term can hold them.
+      PathError: a folder is relative, and the current directory was removed.
     """
     for option, texts in (("--root", roots), ("--glob", globs)):
         if not all(text.strip() and "\0" not in text for text in texts):
@@ -93,8 +95,8 @@ def _said(roots: Sequence[str], globs: Sequence[str]) -> str:
 
 def _names_of(root: str) -> tuple[str, str]:
     """As it was written, and without links: another watcher may tell of either."""
-    path = os.path.expanduser(root)
-    return os.path.abspath(path), os.path.realpath(path)
+    path = absolute(os.path.expanduser(root), what="--root")
+    return os.path.normpath(path), os.path.realpath(path)
 
 
 def _rests(folders: Sequence[str], before: str) -> str:

@@ -17,6 +17,7 @@ from functools import cache
 import attrs
 
 from waitbus.errors import InvalidPid, ServiceMissing
+from waitbus.event_checks import shown
 
 PID_MAX = 1 << 22
 """The kernel's own limit (PID_MAX_LIMIT on 64 bits): no process can have this number or a larger one."""
@@ -40,14 +41,15 @@ class Process:
     start_ticks: int
 
 
-def check_pid(pid: int) -> None:
+def check_pid(pid: object) -> None:
     """Refuse what cannot be the id of a process.
 
     Raises:
-      InvalidPid: zero, negative (those mean groups to kill(2)) or larger than any kernel gives.
+      InvalidPid: no integer, zero, negative (those mean groups to kill(2)) or larger than any kernel gives.
     """
-    if pid <= 0:
-        raise InvalidPid(f"{pid} is not a process id", hint="a process id is a positive number, as in --pid 4242")
+    if type(pid) is not int or pid <= 0:
+        said = shown(pid) if type(pid) is not int else pid
+        raise InvalidPid(f"{said} is not a process id", hint="a process id is a positive number, as in --pid 4242")
     if pid > PID_MAX:
         raise InvalidPid(f"{pid} is not a process id: the largest is {PID_MAX}", hint="`pgrep NAME` finds one by name")
 

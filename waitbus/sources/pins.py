@@ -146,9 +146,7 @@ def salvaged(path: Path | None = None) -> tuple[list[Pin], str]:
     """The pins that can be read, and what is wrong with the rest."""
     path = pins_path() if path is None else path
     try:
-        with open(path, "rb") as file:
-            data = file.read(FILE_MAX + 1)
-        table = tomllib.loads(data.decode("utf-8"))
+        table = tomllib.loads(whole.read(path, FILE_MAX).decode("utf-8"))
     except FileNotFoundError:
         return [], ""
     except OSError as error:
@@ -156,7 +154,7 @@ def salvaged(path: Path | None = None) -> tuple[list[Pin], str]:
     except (ValueError, RecursionError) as error:
         return [], f"it is not TOML: {str(error)[:200]}"
     rows = table.get("plugin", [])
-    if len(data) > FILE_MAX or not isinstance(rows, list) or set(table) - {"plugin"}:
+    if not isinstance(rows, list) or set(table) - {"plugin"}:
         return [], "it holds something else than pins"
     pins = [pin for row in rows if (pin := _pin(row)) is not None]
     return pins, "" if len(pins) == len(rows) else f"{len(rows) - len(pins)} of {len(rows)} pins are none"

@@ -11,6 +11,7 @@ import os
 import trio
 
 from waitbus.errors import InvalidWait
+from waitbus.paths import absolute
 from waitbus.sources.ready import Look
 
 ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -67,7 +68,7 @@ class Gone:
 def _absolute(text: str, what: str) -> str:
     if not text.strip() or "\0" in text:
         raise InvalidWait(f"{what} {text!r} names no file", hint=f"write a path, as in {what} build/done")
-    return os.path.abspath(text)
+    return os.path.normpath(absolute(text, what=what))
 
 
 def _unseen(error: OSError) -> Look:

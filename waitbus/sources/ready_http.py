@@ -14,6 +14,7 @@ import trio
 
 from waitbus import __version__
 from waitbus.errors import InvalidWait
+from waitbus.event_checks import shown
 from waitbus.sources.offline import is_loopback, is_offline, refuse_offline
 from waitbus.sources.ready import Look
 from waitbus.sources.ready_port import is_host, why
@@ -47,7 +48,9 @@ class Http:
 
     def __init__(self, text: str, statuses: Iterable[str] = (DEFAULT_STATUS,), *, what: str = "--http") -> None:
         parts = parse_url(text, what)
-        self.wanted = tuple(parse_status(status) for status in statuses)
+        self.wanted = tuple(
+            parse_status(status, what="--http-status" if what == "--http" else "status") for status in statuses
+        )
         self.name = without_password(parts)
         self.option = f"--http {self.name}"
         self.asking = f"asking {self.name}"
@@ -129,7 +132,7 @@ def parse_status(text: str, *, what: str = "--http-status") -> Range:
     """
     found = _STATUS.fullmatch(text)
     if found is None:
-        raise InvalidWait(f"{what} {text!r} is no status", hint="write 200, 200-299 or 2xx")
+        raise InvalidWait(f"{what} {shown(text)} is no status", hint="write 200, 200-299 or 2xx")
     if found[1]:
         return int(found[1]) * 100, int(found[1]) * 100 + 99
     low, high = int(found[2]), int(found[3] or found[2])

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import trio
 
 from waitbus.errors import InvalidWait
+from waitbus.event_checks import shown
 from waitbus.sources.offline import refuse_offline
 from waitbus.sources.ready import Look
 
@@ -70,12 +71,12 @@ def parse_place(text: str, what: str) -> tuple[str, int]:
     """
     found = _PLACE.fullmatch(text)
     if found is None:
-        raise InvalidWait(f"{what} {text!r} is not HOST:PORT", hint=_HINT)
+        raise InvalidWait(f"{what} {shown(text)} is not HOST:PORT", hint=_HINT)
     host, port = found[1] or found[2], int(found[3])
     if not 1 <= port <= PORT_MAX:
-        raise InvalidWait(f"{what} {text!r}: {port} is no port", hint=f"a port is 1 to {PORT_MAX}")
+        raise InvalidWait(f"{what} {shown(text)}: {port} is no port", hint=f"a port is 1 to {PORT_MAX}")
     if not is_host(host):
-        raise InvalidWait(f"{what} {text!r} names no host", hint=_HINT)
+        raise InvalidWait(f"{what} {shown(text)} names no host", hint=_HINT)
     return host, port
 
 

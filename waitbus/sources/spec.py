@@ -75,7 +75,8 @@ def _text(_: SourceSpec, field: attrs.Attribute[str], value: object) -> None:
 def _check_name(what: str, value: object) -> None:
     if not isinstance(value, str) or not NAME.match(value) or len(value) > NAME_MAX:
         raise InvalidName(
-            f"{what} {value!r} is not a name", hint=f"a name is a-z, then a-z, 0-9 and _, {NAME_MAX} characters at most"
+            f"{what} {shown(value)} is not a name",
+            hint=f"a name is a-z, then a-z, 0-9 and _, {NAME_MAX} characters at most",
         )
 
 

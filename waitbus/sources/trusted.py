@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from waitbus import bell, paths
-from waitbus.errors import PathError, PluginRefused, ServiceMissing, UnknownPlugin
+from waitbus.errors import FileUnwritable, PathError, PluginRefused, ServiceMissing, UnknownPlugin
 from waitbus.sources import index, pins
 from waitbus.sources.discovery import Entry
 from waitbus.sources.policy import Policy, in_force
@@ -198,13 +198,30 @@ class Repaired:
 
 
 def repair(*, dry: bool) -> Repaired:
-    """Set a damaged file aside, and keep of its pins what can be read."""
+    """Set a damaged file aside, and keep of its pins what can be read.
+
+    Raises:
+      FileUnwritable: its folder may not be written.
+    """
     path = pins.pins_path()
     kept, wrong = pins.salvaged(path)
     if not wrong or dry:
         return Repaired(wrong, len(kept))
     aside = path.with_name(f"plugins.toml.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
-    with pins.changing(repair=True), contextlib.suppress(FileExistsError):
-        os.link(path, aside)
+    with pins.changing(repair=True):
+        _set_aside(path, aside)
     _tell()
     return Repaired(wrong, len(kept), aside)
+
+
+def _set_aside(path: Path, aside: Path) -> None:
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(path, aside)
+    except OSError:  # a folder, or a file system without links: then there is a moment without the file
+        try:
+            os.rename(path, aside)
+        except OSError as error:
+            raise FileUnwritable(
+                f"cannot set {path} aside: {error.strerror}", hint="mend the rights of its folder"
+            ) from None

@@ -36,7 +36,7 @@ LINE_MAX = 100
 
 def read(path: Path | str) -> str:
     """The line as it stood before or after any move."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # whatever stands there, nobody is waited for
     try:
         _lock(fd, fcntl.LOCK_SH)
         return os.read(fd, LINE_MAX).decode("ascii", "replace").strip()
@@ -47,7 +47,7 @@ def read(path: Path | str) -> str:
 def move(path: Path, line: bytes) -> bool:
     """Overwrite the line; False, and nothing done, where there is no bookmark, or something of another length."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from waitbus import whole
 from waitbus.errors import LogBusy, LogCorrupt, LogError, LogUnavailable
 from waitbus.paths import log_path, own_directory
 from waitbus.store import schema
@@ -60,6 +61,16 @@ def refuse_lost_link(path: Path) -> None:
         )
 
 
+def refuse_special(path: Path) -> None:
+    """A device, a pipe or a socket is no log, and who opens one may wait for ever.
+
+    Raises:
+      LogCorrupt: it is one.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise LogCorrupt(f"{path} is not a log (it is no regular file)", hint=NAME_ANOTHER)
+
+
 def create(path: Path) -> None:
     """Make an empty log, completely, under another name; then rename it. Whoever comes second finds it there.
 
@@ -68,8 +79,7 @@ def create(path: Path) -> None:
         link that leads to none.
       LogCorrupt: a device, a pipe or a socket stands there.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise LogCorrupt(f"{path} is not a log (it is no regular file)", hint=NAME_ANOTHER)
+    refuse_special(path)
     if not os.path.lexists(path.parent) and path != log_path():
         raise LogUnavailable(
             f"there is no folder {path.parent} for the log {path.name}", hint="correct the path, or make the folder"
@@ -161,8 +171,7 @@ def _note(path: Path, numbers: Iterable[int]) -> None:
 
 def _noted(path: Path) -> tuple[Identity | None, Identity | None]:
     try:
-        with open(_lock_name(path), "rb") as file:
-            log_dev, log_ino, wal_dev, wal_ino = map(int, file.read(200).split())
+        log_dev, log_ino, wal_dev, wal_ino = map(int, whole.read(_lock_name(path), 200).split())
     except (OSError, ValueError):
         return None, None
     return (log_dev, log_ino), (wal_dev, wal_ino)

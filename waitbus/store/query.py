@@ -18,7 +18,7 @@ from waitbus.events import INT_FIELDS, TEXT_FIELDS, make_event_id
 from waitbus.paths import log_path
 from waitbus.store import schema
 from waitbus.store.failures import primary, translated, typed
-from waitbus.store.files import identity
+from waitbus.store.files import identity, refuse_special
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +137,7 @@ def _named(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(path: Path) -> Any:
     with translated(path):
+        refuse_special(path)
         there = identity(os.fspath(path)) is not None
     if not there:
         raise LogUnavailable(
@@ -197,6 +198,10 @@ def _said(error: Exception, path: Path, refused: list[str], time_limit: float) -
         )
     if isinstance(error, sqlite3.Error) and code not in _OF_THE_STATEMENT:
         return typed(error, path)
+    if isinstance(error, UnicodeEncodeError):
+        return QueryRefused(
+            "the statement is not UTF-8", hint="write it in UTF-8, as the names and texts of the log are"
+        )
     if "number of bindings" in str(error):
         return QueryRefused(
             "the statement has a ? or a :name, which nothing fills", hint="write the value in its place"

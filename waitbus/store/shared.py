@@ -6,6 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from waitbus import whole
 from waitbus.paths import config_path, log_path
 from waitbus.store.log import Log
 
@@ -42,10 +43,10 @@ def _durability() -> str:
     """
     path = config_path()
     try:
-        with path.open("rb") as file:
-            import tomllib
+        text = whole.read(path).decode()
+        import tomllib
 
-            asked = tomllib.load(file).get("synchronous", "NORMAL")
+        asked = tomllib.loads(text).get("synchronous", "NORMAL")
     except (FileNotFoundError, NotADirectoryError):
         return "NORMAL"
     except (OSError, ValueError, RecursionError):
