@@ -361,7 +361,7 @@ def test_one_that_is_refused_at_the_start_is_looked_at_with_a_heartbeat_and_cost
         assert row_of(bus, "down")["since"] == refused["since"], "and it is not told again and again"
         wheels.unpacked(wheels.contents(wheels.TIMER), info.parent)  # installed anew
         row_of(bus, "up")
-    assert [kind for kind, _ in said(log)] == ["source_down", "source_up"]
+        support.eventually(lambda: [kind for kind, _ in said(log)] == ["source_down", "source_up"])
 
 
 def test_one_that_is_forbidden_while_it_runs_ends(home: Path, info: Path, log: Log) -> None:

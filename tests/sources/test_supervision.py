@@ -150,10 +150,10 @@ async def test_a_log_that_cannot_be_written_holds_the_source_up_and_loses_nothin
     async with running(supervised):
         real, refusals = emit_all, [LogFull("no space left", hint="make some")] * 3
 
-        def refuse(events: Any) -> Any:
+        def refuse(events: Any, **given: Any) -> Any:
             if refusals:
                 raise refusals.pop()
-            return real(events)
+            return real(events, **given)
 
         monkeypatch.setattr("waitbus.sources.supervision.emit_all", refuse)
         assert await supervised.emit(event("a"), event("b")) == 2
@@ -240,10 +240,10 @@ async def test_what_was_heard_is_committed_though_the_source_is_cancelled(monkey
     """With a grace, even where the log refuses at that moment; without one, none of it."""
     real, refusals = emit_all, [LogFull("no space left", hint="make some")] * 4
 
-    def refuse(events: Any) -> Any:
+    def refuse(events: Any, **given: Any) -> Any:
         if refusals:
             raise refusals.pop()
-        return real(events)
+        return real(events, **given)
 
     monkeypatch.setattr("waitbus.sources.supervision.emit_all", refuse)
     for name, grace in (("kept", 2.0), ("lost", 0.0)):
