@@ -263,27 +263,6 @@ def test_what_is_none_is_not_registered(register: Callable[[], object], kind: ty
     assert (conditions._conditions, conditions._evaluators) == before
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"event_types": "tick"}, "'tick' in a declaration is not several texts"),
-        ({"event_types": None}, "None in a declaration is not several texts"),
-        ({"event_types": [5]}, "5 in a declaration is not a text"),
-        ({"progress": "tick"}, "'tick' in a declaration is not several texts"),
-        ({"fields": ["path"]}, "['path'] in a declaration is not a mapping"),
-        ({"vocabulary": {"action": "created"}}, "'created' in a declaration is not several texts"),
-        ({"example": None}, "None in a declaration is not a mapping"),
-        ({"about": 5}, "5 in a declaration is not a text"),
-        ({"implementation": None}, "None in a declaration is not a text"),
-    ],
-    ids=str,
-)
-def test_a_declaration_of_the_wrong_kind_is_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(errors.InvalidName) as caught:
-        waitbus.SourceSpec(**{"name": "timer", "event_types": ["tick"], **given})
-    named(caught.value, said)
-
-
 class Unspeakable:
     def __repr__(self) -> str:
         raise RuntimeError("by its own fault")
