@@ -265,9 +265,7 @@ def asubscribe(
     from waitbus.client.drive import loop_key
 
     wanted, path = wanted_of(match, source, to, first_of), path_of(socket_path)
-    return AsyncSubscription(
-        Feed(wanted, since, bookmark=bookmark, strict=strict, path=path, key=loop_key, told=teller_of(told))
-    )
+    return AsyncSubscription(Feed(wanted, since, bookmark=bookmark, strict=strict, path=path, key=loop_key, told=told))
 
 
 def subscribe(
@@ -289,7 +287,7 @@ def subscribe(
     """
     refuse_in_loop("subscribe", "asubscribe")
     wanted, path = wanted_of(match, source, to, first_of), path_of(socket_path)
-    return Subscription(Feed(wanted, since, bookmark=bookmark, strict=strict, path=path, told=teller_of(told)))
+    return Subscription(Feed(wanted, since, bookmark=bookmark, strict=strict, path=path, told=told))
 
 
 def path_of(path: Path | str | None) -> Path | None:
@@ -299,19 +297,6 @@ def path_of(path: Path | str | None) -> Path | None:
       PathError: it is none.
     """
     return None if path is None else as_path(path, what="socket_path")
-
-
-def teller_of(told: Callable[[Note | Gap], None] | None) -> Callable[[Note | Gap], None] | None:
-    """What a caller wants to have called with notes and gaps.
-
-    Raises:
-      InvalidWait: it cannot be called.
-    """
-    if told is not None and not callable(told):
-        raise InvalidWait(
-            f"told {shown(told)} is no function", hint="give a function of one note or gap, as in told=print"
-        )
-    return told
 
 
 def seconds_of(timeout: object) -> float | None:
