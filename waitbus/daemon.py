@@ -65,6 +65,8 @@ class Daemon:
     stopping: bool = False
     misplaced: str = ""
     """What is wrong with the socket's path, as it was said."""
+    unhung: str = ""
+    """Why there is no doorbell, as it was said."""
 
     def __attrs_post_init__(self) -> None:
         self.upkeep = Upkeep(self.hub.path, lambda: self.config.retention)
@@ -227,8 +229,11 @@ def _hang_bell(daemon: Daemon) -> None:
     try:
         fresh = Bell(bells_dir())
     except WaitbusError as error:
-        log.warning("the doorbell is gone and cannot be hung up anew: %s", error.message)
+        if error.message != daemon.unhung:
+            log.warning("the doorbell is gone and cannot be hung up anew: %s", error.message)
+        daemon.unhung = error.message
         return
+    daemon.unhung = ""
     gone, daemon.bell = daemon.bell, fresh
     trio.lowlevel.notify_closing(gone.fileno())
     gone.close()

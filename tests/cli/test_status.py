@@ -194,6 +194,26 @@ def test_a_daemon_that_hangs_is_said_within_a_second_or_so(cli: Cli, home: Path)
     assert told["daemon"]["pid"] == daemon.pid
 
 
+@pytest.mark.parametrize("instead", ["folder", "nothing", "database"])
+def test_a_daemon_whose_log_cannot_be_read_answers_all_the_same(cli: Cli, home: Path, instead: str) -> None:
+    """It does not hang: its log is gone, and that is what is said."""
+    with bus.daemon(home) as daemon, daemon.armed():
+        (home / "s/events.db").rename(home / "s/away.db")
+        if instead == "folder":
+            (home / "s/events.db").mkdir()
+        elif instead == "database":
+            with contextlib.closing(sqlite3.connect(home / "s/events.db")) as db:
+                db.execute("CREATE TABLE diary(page)")
+        else:
+            (home / "s/events.db").symlink_to(home / "nowhere")
+        done = cli("status")
+        told = checked("status", cli("status", "--json").out)
+    assert (done.code, done.err) == (74, "")
+    assert done.out.startswith("daemon    running ")
+    assert (told["daemon"]["state"], told["daemon"]["pid"], told["bus"]["subscribers"]) == ("running", daemon.pid, 1)
+    assert told["log"]["error"]
+
+
 def test_another_program_on_the_socket_is_said_with_its_pid(cli: Cli, home: Path) -> None:
     """0.2's daemon acknowledges, and knows nothing of our question."""
     with listening(home / "r" / "broadcast.sock", wire.ack(caught_up_at=None, heartbeat_sec=60)):

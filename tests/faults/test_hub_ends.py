@@ -83,13 +83,18 @@ def test_a_log_that_cannot_be_read_is_waited_for(home: Path) -> None:
         beat = wire.frame()
         assert beat is not None
         assert beat["kind"] == "daemon_heartbeat"
-        with bus.subscribe() as newcomer:
+        with bus.subscribe() as newcomer, bus.subscribe() as another:
             assert newcomer.silent()
+            assert another.silent()
             (home / "s").unlink()
             (home / "away").rename(home / "s")
             assert newcomer.frames(1)[0]["kind"] == "subscribe_ack"
         emit(EventInsert(source="t", event_type="after"), db_path=bus.log)
         assert wire.frames(1)[0]["event_type"] == "after"
+        said = bus.stop()
+        assert "trying again" not in said
+        assert said.count("the log can be read again") == 1
+        assert said.count("the doorbell is gone") <= 1
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

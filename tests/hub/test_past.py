@@ -13,6 +13,7 @@ import trio
 from waitbus.events import EventInsert
 from waitbus.hub import past
 from waitbus.hub.past import Past
+from waitbus.hub.patience import Episode
 from waitbus.store import Log
 
 ROWS, PAGE = 100, 16
@@ -57,7 +58,7 @@ async def read_all(behind: Past, floor: int) -> list[int]:
 
 async def test_a_page_is_read_once_for_all_who_come_by(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty laggards, from three places: the whole log each, with about the reads of one; one read at a time."""
-    behind = Past(path, PAGE)
+    behind = Past(path, Episode(), PAGE)
     reads = Reads(behind._fetch)
     monkeypatch.setattr(behind, "_fetch", reads)
     got: dict[int, list[int]] = {}
@@ -78,7 +79,7 @@ async def test_a_page_is_read_once_for_all_who_come_by(path: Path, monkeypatch: 
 
 async def test_few_pages_are_kept(path: Path) -> None:
     """Memory is bounded however far a laggard reads."""
-    behind = Past(path, 2)
+    behind = Past(path, Episode(), 2)
     assert await read_all(behind, 0) == list(range(1, ROWS + 1))
     assert len(behind._kept) == past.KEPT
     behind.close()

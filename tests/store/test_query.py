@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def test_a_misspelt_column_is_answered_with_the_right_one(sql: str, hint: str) -
     with pytest.raises(QueryRefused, match="no such column") as caught:
         ask(sql)
     assert caught.value.hint.startswith(hint)
+
+
+def test_ctrl_c_in_a_long_statement_is_ctrl_c() -> None:
+    """And no statement that took too long: SQLite's module keeps what is raised while it asks for the time to itself."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n", time_limit=20)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_statement_that_runs_for_ever_is_ended() -> None:

@@ -53,11 +53,15 @@ async def converse(hub: Hub, connection: socket.socket) -> None:
     try:
         with trio.fail_after(HANDSHAKE):
             asked = wire.parse_subscribe(await _first_frame(connection))
-            sub, first = await _registered(hub, asked, pid)
+            registered = await _registered(hub, asked, pid)
     except ProtocolError as error:
         log.debug("a subscriber was refused: %s", error.message)
         await _refuse(connection, wire.version_rejected() if isinstance(error, VersionRefused) else b"")
         return
+    if registered is None:
+        connection.send(hub.ack_of_status(asked) + report(hub))  # into an empty buffer
+        return
+    sub, first = registered
     try:
         with sub.scope:
             async with trio.open_nursery() as nursery:
@@ -76,12 +80,15 @@ async def _first_frame(connection: socket.socket) -> dict[str, object]:
     raise ProtocolError("EOF before a subscribe frame", hint="send one frame first")
 
 
-async def _registered(hub: Hub, asked: wire.Subscribe, pid: int | None) -> tuple[Subscriber, bytes]:
-    patience = Patience()
+async def _registered(hub: Hub, asked: wire.Subscribe, pid: int | None) -> tuple[Subscriber, bytes] | None:
+    """The subscriber and its greeting, as soon as the log can be read; None for who asks for no more than the report."""
+    patience = Patience(hub.unreadable)
     while True:
         try:
             return hub.register(asked, pid)
         except UNREADABLE as error:
+            if asked.status:
+                return None
             await patience.wait(error)
 
 

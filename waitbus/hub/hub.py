@@ -24,7 +24,7 @@ from waitbus.events import log_id
 from waitbus.hub.begin import ack, begin
 from waitbus.hub.encoded import EncodedPage, Recent
 from waitbus.hub.past import Past
-from waitbus.hub.patience import UNREADABLE, Patience
+from waitbus.hub.patience import UNREADABLE, Episode, Patience
 from waitbus.hub.subscriber import CHANNEL_PAGES, Subscriber
 from waitbus.predicate import Wanted
 from waitbus.predicate_index import Index
@@ -88,7 +88,8 @@ class Hub:
         # On the loop: rows just committed are in the page cache, and a thread hop costs more than the read. It never waits
         # for a lock. In threads (Past): whatever reads further back.
         self._log = Log(path, busy_timeout=0.0)
-        self._past = Past(path, page_rows)
+        self.unreadable = Episode()
+        self._past = Past(path, self.unreadable, page_rows)
         facts = self._log.facts()
         self.tag, self.head = facts.tag, facts.last
         self._identity = self._log.identity
@@ -98,7 +99,7 @@ class Hub:
         self._at_once = 0
         self._again = self._sweeping = False
         self._rested = trio.lowlevel.ParkingLot()
-        self._patience = Patience()
+        self._patience = Patience(self.unreadable)
         self._last: int | None = None
         self._finishing = False
         self._left = trio.Event()
@@ -130,6 +131,10 @@ class Hub:
             first += wire.gap(*gap, log_id(facts.tag))
             sub.told = gap[2] if gap[0] == "pruned" else 0
         return sub, first + self._replayed(sub)
+
+    def ack_of_status(self, asked: Subscribe) -> bytes:
+        """The ack for who only asks how we are, while the log cannot be read: by what was known of it last, and no identity."""
+        return ack(asked, Facts(self.tag, 0, self.head, 0, 0), self.head, self.heartbeat, self.path, (0, 0))
 
     def unregister(self, sub: Subscriber) -> None:
         self.subscribers.discard(sub)

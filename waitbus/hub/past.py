@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from waitbus.hub.encoded import EncodedPage
-from waitbus.hub.patience import UNREADABLE, Patience
+from waitbus.hub.patience import UNREADABLE, Episode, Patience
 from waitbus.store import PAGE_ROWS, Log
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ class Behind(NamedTuple):
 class Past:
     """Pages of the log at `path`. `page_rows` bounds them; tests make it small."""
 
-    def __init__(self, path: Path, page_rows: int = PAGE_ROWS) -> None:
+    def __init__(self, path: Path, unreadable: Episode, page_rows: int = PAGE_ROWS) -> None:
         self._log = Log(path)
+        self._unreadable = unreadable
         self._page_rows = page_rows
         self._kept: OrderedDict[int, Behind] = OrderedDict()
         # Readers that page without a pause between them would keep the WAL from being reset.
@@ -41,7 +42,7 @@ class Past:
 
     async def after(self, floor: int) -> Behind:
         """What stands behind `floor`; waits for as long as the log cannot be read."""
-        patience = Patience()
+        patience = Patience(self._unreadable)
         while True:
             try:
                 async with self._alone:

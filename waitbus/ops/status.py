@@ -164,11 +164,15 @@ def _locks() -> list[Path]:
 
 
 def _same_log(theirs: Any) -> bool:
+    """Whether a daemon's ack names our log: by its file, or, where one of us cannot see it, by its path."""
+    if not isinstance(theirs, dict):
+        return False
+    file = theirs.get("dev"), theirs.get("ino")
     try:
         ours = log_path().stat()
     except OSError:
-        return isinstance(theirs, dict) and theirs.get("path") == os.fspath(log_path())
-    return isinstance(theirs, dict) and (theirs.get("dev"), theirs.get("ino")) == (ours.st_dev, ours.st_ino)
+        file = (0, 0)
+    return theirs.get("path") == os.fspath(log_path()) if file == (0, 0) else file == (ours.st_dev, ours.st_ino)
 
 
 def _log(path: Path) -> LogState:

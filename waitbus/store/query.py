@@ -110,11 +110,15 @@ def query(
       LogError: there is no log, or it cannot be read.
     """
     with _opened(path) as db:
-        refused = _guard(db, time_limit)
+        deadline = time.monotonic() + time_limit
+        refused = _guard(db, deadline)
         try:
             cursor = db.execute(sql)
             rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit + 1)
         except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+            if primary(error) == sqlite3.SQLITE_INTERRUPT and time.monotonic() < deadline:
+                # Nobody else stops it: Ctrl-C came while it asked us for the time, and Python's module keeps that to itself.
+                raise KeyboardInterrupt from None
             raise _said(error, path, refused, time_limit) from None
         if cursor.description is None:
             raise QueryRefused("there is no statement that answers rows", hint=_ONLY_READS)
@@ -154,10 +158,9 @@ def _opened(path: Path) -> Any:
         yield db
 
 
-def _guard(db: sqlite3.Connection, time_limit: float) -> list[str]:
+def _guard(db: sqlite3.Connection, deadline: float) -> list[str]:
     """Let nothing but reading through from here on; what was refused is appended to the list."""
     refused: list[str] = []
-    deadline = time.monotonic() + time_limit
 
     def judge(action: int, first: str | None, second: str | None, database: str | None, within: str | None) -> int:
         if (
