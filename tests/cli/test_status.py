@@ -199,6 +199,8 @@ def test_a_daemon_whose_log_cannot_be_read_answers_all_the_same(cli: Cli, home: 
     """It does not hang: its log is gone, and that is what is said."""
     with bus.daemon(home) as daemon, daemon.armed():
         (home / "s/events.db").rename(home / "s/away.db")
+        for rest in ("-wal", "-shm"):  # SQLite would play them into whatever stands there
+            (home / f"s/events.db{rest}").unlink(missing_ok=True)
         if instead == "folder":
             (home / "s/events.db").mkdir()
         elif instead == "database":
