@@ -89,6 +89,10 @@ LINES = [
         "pytest_test  tests/a.py::b  failure  20 ms",
     ),
     (
+        frame("pytest", "pytest_test", {"nodeid": "tests/a.py::b", "subtest": "(i=1)"}, conclusion="failure"),
+        "pytest_test  tests/a.py::b  failure  (i=1)",
+    ),
+    (
         frame("docker", "docker_container", {"name": "db", "exit_code": 137, "image": "postgres:16"}, conclusion="failure"),
         "docker_container  db  failure  exit 137  postgres:16",
     ),

@@ -35,8 +35,9 @@ COPY = "waitbus_relay"
 
 LINE_MAX = 64 * 1024
 FAILURES_MAX = 20
-ID_MAX, ARGS_MAX, REASON_MAX = 400, 400, 300
-"""Characters of a test's id, of the arguments and of a reason: twenty such ids fit a line, whatever letters they have."""
+ID_MAX, ARGS_MAX, REASON_MAX, SUBTEST_MAX = 400, 400, 300, 300
+"""Characters of a test's id, of the arguments, of a reason and of a subtest's name: twenty such ids fit a line, whatever letters
+they have."""
 PENDING_MAX = 4 * 1024 * 1024
 """Bytes that are kept for a listener who takes nothing for now; tests beyond them are counted and not told one by one."""
 CONNECT_MAX_S, FLUSH_MAX_S, ANSWER_MAX_S = 1.0, 7.0, 2.0
@@ -287,6 +288,16 @@ def outcome_of(report: Any) -> str | None:
     return None
 
 
+def subtest_of(report: Any) -> str:
+    """Which subtest of its test a report is about, as pytest shows it: `[message] (i=1)`; nothing of a whole test."""
+    context = getattr(report, "context", None)
+    message, values = getattr(context, "msg", None), getattr(context, "kwargs", None)
+    parts = [] if message is None else [f"[{message}]"]
+    if values and hasattr(values, "items"):
+        parts.append(f"({', '.join(f'{key}={value}' for key, value in values.items())})")
+    return " ".join(parts)[:SUBTEST_MAX]
+
+
 class Reporter:
     """Counts, and tells. One for each session that is told."""
 
@@ -367,7 +378,7 @@ class Reporter:
         if outcome is None:
             return
         if outcome in BAD or self.every:
-            self.tell(outcome, report.nodeid, getattr(report, "duration", None))
+            self.tell(outcome, report.nodeid, getattr(report, "duration", None), subtest_of(report))
             return
         self.counts[COUNTS[outcome]] += 1
         now = self.clock()
@@ -375,7 +386,7 @@ class Reporter:
             self.said = now
             self.way.send({"what": "progress", "counts": self.counts})
 
-    def tell(self, outcome: str, nodeid: str, duration: float | None) -> None:
+    def tell(self, outcome: str, nodeid: str, duration: float | None, subtest: str = "") -> None:
         self.counts[COUNTS[outcome]] += 1
         whole, nodeid = nodeid, nodeid[:ID_MAX]
         if outcome in BAD and len(self.failures) < FAILURES_MAX and nodeid not in self.failures:
@@ -385,6 +396,8 @@ class Reporter:
             import hashlib
 
             message["digest"] = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:16]
+        if subtest:
+            message["subtest"] = subtest
         if isinstance(duration, (int, float)):
             message["duration_ms"] = max(0, round(duration * 1000))
         self.way.send(message)

@@ -100,7 +100,8 @@ def _pytest(event: Event) -> Said:
     fields = event.fields
     nodeid = _text(fields, "nodeid")
     if event.event_type == "pytest_test":
-        return nodeid or _about(event), _word(event), _after(fields).removeprefix(" after "), ""
+        took = _after(fields).removeprefix(" after ")
+        return nodeid or _about(event), _word(event), took, _text(fields, "subtest")
     counts = ", ".join(
         f"{fields[key]} {'error' if key == 'errors' and fields[key] == 1 else key}"
         for key in ("failed", "errors", "passed", "skipped", "xfailed", "xpassed")

@@ -1,4 +1,4 @@
-"""Every option of 0.2's `emit replay read-events events-query broadcast-tap` is taken, with values that worked there."""
+"""Every option of 0.2's `emit wait on replay read-events events-query broadcast-tap` is taken, with values that worked there."""
 
 from __future__ import annotations
 
@@ -24,6 +24,33 @@ OLD: list[tuple[str, int]] = [
     (f"emit --delivery-id d9 --received-at 2025-01-31 {NEEDED} --db {{home}}/x.db", 0),
     ("emit --source Docker --event-type docker_container --owner o --repo r --received-at 1738324800 --ingest-method x"
      " --delivery-id d11 --payload-json @{home}/p.json", 0),
+    ("wait --source agent --since {first} --timeout 5s", 0),
+    ('wait --match fields.source="agent" --since {first} --timeout 5', 0),
+    ('wait --match fields.source="agent" --match event_type="agent_message" --since {first} --timeout 5S', 0),
+    ("wait --match fields.run_id=null --source agent --since {first} --timeout 0.05", 124),
+    ("wait --source agent --repo o/r --since {first} --timeout 1m", 0),
+    ("wait --source agent --repo o/* --since {first} --timeout 1h", 0),
+    ("wait --sha c0ffee0 --repo o/r --timeout 0.05", 124),
+    ("wait --sha C0FFEE0123456789C0FFEE0123456789C0FFEE01 --source github --repo o/r --timeout 0.05", 124),
+    ("wait --cond nope --timeout 0.05", 2),
+    ("wait --match-cel a==1 --timeout 0.05", 2),
+    ("wait --match-jmespath a --timeout 0.05", 2),
+    ('wait --all-of agent:fields.source="agent" --since {first} --timeout 5s', 0),
+    ('wait --all-of agent:fields.owner="o" --all-of agent:fields.repo="r" --since {first} --timeout 5s', 0),
+    ('wait --first-of agent:fields.source="agent" --first-of fs:fields.source="fs" --since {first} --timeout 5s', 0),
+    ("wait --source agent --since {first} --timeout 5s --exit-status", 0),
+    ("wait --source agent --since {first} --timeout 5s --no-exit-status", 0),
+    ("on --source agent --timeout 0.05 -- true", 124),
+    ('on --match fields.source="nobody" --timeout 0.05 -- true', 124),
+    ("on --sha c0ffee0 --repo o/r --timeout 0.05 -- true", 124),
+    ("on --source agent --loop --timeout 0.05 -- true", 124),
+    ("on --source agent --once --timeout 0.05 -- true", 124),
+    ("on --source agent --loop --restart --timeout 0.05 -- true", 124),
+    ("on --source agent --loop --restart --stop-timeout 10s --timeout 0.05 -- true", 124),
+    ("on --source agent --stop-timeout 10s --timeout 0.05 -- true", 124),
+    ("on --cond nope --timeout 0.05 -- true", 2),
+    ("on --match-cel a==1 --timeout 0.05 -- true", 2),
+    ("on --match-jmespath a --timeout 0.05 -- true", 2),
     ("replay {first}", 0),
     ("replay {first} --filters o/r --filters o/* --filters *", 0),
     ("replay {first} --event-types workflow_run --event-types agent_message", 0),

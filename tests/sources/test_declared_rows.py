@@ -29,10 +29,11 @@ OPEN = {("docker", "action")}
 def of_pytest() -> Iterator[EventInsert]:
     counts = dict.fromkeys(COUNTS, 1)
     start = {"what": "start", "session": "0123456789abcdef", "rootdir": "/src/api", "args": "-q"}
-    tests = [
+    tests: list[dict[str, Any]] = [
         {"what": "test", "nodeid": "a", "outcome": one, "duration_ms": 1, "counts": counts}
         for one in (*OUTCOMES, "failed")
     ]
+    tests[0]["subtest"] = "(i=1)"
     end = {"what": "end", "exit_status": 1, "duration_ms": 5, "first_failures": ["a"], "reason": "enough"}
     for last in (end, {**end, "exit_status": 0}, {**end, "interrupted": True}):
         yield from Session().feed(b"".join(json.dumps(one).encode() + b"\n" for one in (start, *tests, last)))

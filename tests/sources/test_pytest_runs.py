@@ -69,7 +69,7 @@ def environment(factory: pytest.TempPathFactory, name: str, *packages: str, pip:
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The Python of an environment with pytest and xdist, and no waitbus."""
-    python = environment(tmp_path_factory, "bare", "pytest>=7", "pytest-xdist") / "python"
+    python = environment(tmp_path_factory, "bare", "pytest>=9", "pytest-xdist") / "python"
     assert run([str(python), "-c", "import waitbus"], cwd="/").code == 1
     return str(python)
 
@@ -550,6 +550,30 @@ def both():
 def broken(both): raise ValueError
 def test_x(broken): pass
 """
+
+
+SUBTESTS = """
+import unittest
+class T(unittest.TestCase):
+    def test_sub(self):
+        for i in range(3):
+            with self.subTest("fruit", i=i, name="a b"):
+                self.assertNotEqual(i, 1)
+def test_both(subtests):
+    for i in range(3):
+        with subtests.test(i=i):
+            assert i != 2
+"""
+
+
+def test_a_subtest_that_fails_says_which_it_is(bare: str, api: Path, log: Log) -> None:
+    """Counted as pytest counts: since version 9 it has subtests of its own, and the test around a failed one has failed."""
+    write(api, test_a=SUBTESTS)
+    done = below(bare, api, "$PY -m pytest -p no:cacheprovider")
+    *tests, session = told(log)
+    rows = [(row["nodeid"].rpartition("::")[2], row.get("subtest")) for row in tests]
+    assert rows == [("test_sub", "[fruit] (i=1, name='a b')"), ("test_both", "(i=2)"), ("test_both", None)], done.out
+    assert f"{session['failed']} failed" in done.out
 
 
 def test_a_test_that_fails_twice_has_two_rows(pytest_in: Way, log: Log) -> None:

@@ -107,6 +107,7 @@ BUILT_IN = (
             "reason": "pytest_session: why it ended early",
             "nodeid": "pytest_test: the test, or the module that could not be collected",
             "outcome": "pytest_test: what became of it",
+            "subtest": "pytest_test: which subtest of it, as pytest shows it",
             "duration_ms": "ms",
         },
         types=dict.fromkeys(("skipped", "errors", "xfailed", "xpassed"), "integer"),

@@ -1,7 +1,7 @@
 """What a pytest run tells, line by line, as rows. Whoever can connect may have written the lines: each is checked, or left out.
 
-A line is a JSON object with `what`: `start` (session, rootdir, args), `test` (nodeid, outcome, duration_ms, counts), `progress`
-(counts), `ending` and `end` (exit_status, counts, duration_ms, first_failures, interrupted, reason). The plugin,
+A line is a JSON object with `what`: `start` (session, rootdir, args), `test` (nodeid, outcome, subtest, duration_ms, counts),
+`progress` (counts), `ending` and `end` (exit_status, counts, duration_ms, first_failures, interrupted, reason). The plugin,
 `waitbus/pytest_plugin.py`, writes them.
 """
 
@@ -156,6 +156,7 @@ class Session:
             fields={
                 "nodeid": nodeid,
                 "outcome": outcome,
+                "subtest": _text(message.get("subtest")) or None,
                 "duration_ms": _number(message.get("duration_ms")),
                 "session": self._key,
                 "rootdir": self._about["rootdir"],
